@@ -1,0 +1,56 @@
+# Everything from a fresh clone; needs Python 3.11 and nothing else. `make help` lists the targets.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint types format benchmark constraints clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY) ## the virtual environment, with pip, at the versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable ".[dev]"
+	@touch $(READY)
+
+demo: $(READY) ## the whole main job on the bundled music, no downloads
+	$(BIN)/stemwright demo
+
+test: $(READY) ## the tests that take minutes at most
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(READY) ## the tests that take longer
+	$(BIN)/pytest -m slow
+
+lint: $(READY) ## ruff, and the arrows between the packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy
+
+format: $(READY) ## put the code in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(READY) ## measure: memory, the pipeline's own cost, the embedded model
+	$(BIN)/python -m tests.benchmarks.normalize_memory
+	$(BIN)/python -m tests.benchmarks.pipeline_cost
+	$(BIN)/python -m tests.benchmarks.embedded_model
+
+constraints: $(READY) ## write constraints.txt anew from what is installed
+	@{ grep '^#' constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v '^#' | sed 's/+cpu$$//' | sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove what make made
+	rm -rf $(VENV) library build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,508 @@
+"""The values that travel between stages, and the policies that steer them.
+
+All are small, frozen pydantic models with paths and hashes in them, never audio, so that they
+cross threads, processes and machines. Seconds end in `_s`, hertz in `_hz`, decibels in `_db`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tasks.errors import StemwrightError
+
+SAMPLE_RATE_HZ = 44_100
+CHANNELS = 2
+STEMS = ("drums", "bass", "other", "vocals")
+
+SourceKind = Literal["file", "url", "fsspec"]
+Verdict = Literal["pass", "review", "fail"]
+EngineName = Literal["local_gpu", "local_cpu", "cloud"]
+Provider = Literal["auto", "local_gpu", "cloud", "local_cpu"]
+Workload = Literal["realtime", "batch", "development", "budget"]
+StemFormat = Literal["flac", "wav"]
+BitDepth = Literal["16", "24", "32f"]
+
+
+def _finite(value: float | None) -> float | None:
+    # JSON has no infinities: what can't be measured is null.
+    return value if value is None or math.isfinite(value) else None
+
+
+MaybeFloat = Annotated[float | None, AfterValidator(_finite)]
+
+
+class Value(BaseModel):
+    """A frozen value that refuses fields it doesn't know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- policies ---------------------------------------------------------------------------------
+
+
+class IngestPolicy(Value):
+    """What may be fetched, and how hard to try."""
+
+    max_bytes: int = Field(
+        default=4 * 1024**3, gt=0, title="Largest source", description="In bytes."
+    )
+    max_duration_s: float = Field(
+        default=4 * 3600.0, gt=0, title="Longest track", description="In seconds."
+    )
+    min_duration_s: float = Field(
+        default=0.1, ge=0, title="Shortest track", description="In seconds."
+    )
+    timeout_s: float = Field(
+        default=1800.0, gt=0, title="Time limit of a download", description="In seconds, in all."
+    )
+    stall_timeout_s: float = Field(
+        default=20.0, gt=0, title="Stall limit", description="Seconds without a byte."
+    )
+    max_retries: int = Field(
+        default=3, ge=0, le=50, title="Retries", description="Of one download."
+    )
+    requests_per_second_per_host: float = Field(
+        default=4.0, gt=0, title="Requests a second", description="To any one host."
+    )
+    allow_private_addresses: bool = Field(
+        default=True,
+        title="Allow private addresses",
+        description="Off where strangers choose the URLs: refuses loopback and private hosts.",
+    )
+    offline: bool = Field(
+        default=False, title="Offline", description="Refuse whatever needs a network."
+    )
+
+
+class AudioPolicy(Value):
+    """The lossless audio between the stages."""
+
+    sample_rate_hz: int = Field(default=SAMPLE_RATE_HZ, ge=8_000, le=192_000)
+    bit_depth: BitDepth = Field(
+        default="24", title="Bit depth", description="At least this; a deeper source keeps its own."
+    )
+    min_duration_s: float = 0.1
+    max_duration_s: float = 4 * 3600.0
+
+
+class SeparationSettings(Value):
+    """What to make of each mixture."""
+
+    model: str = Field(
+        default="htdemucs",
+        min_length=1,
+        title="Model",
+        description="A name that `stemwright models list` shows.",
+    )
+    stems: tuple[str, ...] = Field(
+        default=(), title="Stems to keep", description="None means every stem of the model."
+    )
+    overlap: float = Field(
+        default=0.25, ge=0, lt=1, title="Overlap", description="Of neighbouring segments."
+    )
+    shifts: int = Field(
+        default=0, ge=0, le=20, title="Shifts", description="Shifted passes to average; 0 is exact."
+    )
+    seed: int = Field(default=0, ge=0, title="Seed", description="Of the shifts.")
+    format: StemFormat = Field(
+        default="flac", title="File format", description="Of the stems; both are lossless."
+    )
+    bit_depth: BitDepth = Field(
+        default="24", title="Bit depth", description="Of the stems; 32f is for WAV only."
+    )
+
+
+class CompletenessPolicy(Value):
+    """When a stem set counts as whole."""
+
+    max_residual_db: float = Field(
+        default=0.0,
+        title="Largest residual",
+        description="Mixture minus the sum of stems, relative to the mixture, in dB. The model's "
+        "own residual is a matter of quality; above this the stems aren't of this mixture.",
+    )
+    silence_dbfs: float = Field(default=-70.0, le=0, title="Silence", description="RMS, in dBFS.")
+
+
+class QualityThresholds(Value):
+    """Scores under `fail` fail, under `review` ask for a listener."""
+
+    review: float = Field(
+        default=0.60, ge=0, le=1, title="Review", description="Lower scores ask for a listener."
+    )
+    fail: float = Field(default=0.30, ge=0, le=1, title="Fail", description="Lower scores fail.")
+
+
+class QualityPolicy(Value):
+    """How a score becomes a verdict."""
+
+    thresholds: QualityThresholds = Field(
+        default=QualityThresholds(), title="Thresholds", description="Of the score, 0 to 1."
+    )
+    absent_stem_db: float = Field(
+        default=-30.0,
+        title="Absent stem",
+        description="A stem this far under the mixture (dB) is absent: no score, no failure.",
+    )
+    residual_review_db: float = Field(
+        default=-15.0,
+        title="Residual that asks for a review",
+        description="Mixture minus the sum of stems, relative to the mixture, in dB.",
+    )
+    residual_fail_db: float = Field(
+        default=-10.0,
+        title="Residual that fails",
+        description="Mixture minus the sum of stems, relative to the mixture, in dB.",
+    )
+
+
+# --- what travels -----------------------------------------------------------------------------
+
+
+class TrackRef(Value):
+    """A row of a catalog: where a track is, and what the catalog says of it.
+
+    `source` is the absolute path or the URL. `origin` says where the row came from
+    ("songs.csv, row 12"). `extra` holds the catalog's other columns, as given.
+    """
+
+    source: str
+    kind: SourceKind
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = {}
+    origin: str = ""
+
+    @property
+    def label(self) -> str:
+        """The track as a person names it: "Artist – Title", or the end of its source."""
+        named = " – ".join(part for part in (self.artist, self.title) if part)
+        return (named or self.source.rstrip("/").rsplit("/", 1)[-1] or self.source)[:120]
+
+    @property
+    def key(self) -> str:
+        """Sixteen hex digits of the source's hash: a safe name for scratch folders."""
+        return hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class Tags(Value):
+    """What a file's own tags, or the page that it came from, say of it."""
+
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = {}
+
+
+class SourceAudio(Value):
+    """Bytes on the local disk, as fetched: `path` is the user's own file or one in scratch.
+
+    `fingerprint` changes when the source may have changed (size and time of a file, an ETag);
+    empty where nothing cheap tells.
+    """
+
+    ref: TrackRef
+    path: Path
+    in_scratch: bool
+    bytes: int
+    fingerprint: str = ""
+    tags: Tags = Tags()
+
+
+class SourceFormat(Value):
+    """What the source was, before normalization."""
+
+    container: str
+    codec: str
+    sample_rate_hz: int
+    channels: int
+    channel_layout: str = ""
+    bit_depth: BitDepth | Literal["8", "32", "64f"] | None = None
+    bit_rate_bps: int | None = None
+    lossy: bool
+
+
+class Mixture(Value):
+    """A track as lossless audio at the model's rate, ready to be separated.
+
+    `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
+    from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
+    a downmix, a bit depth, a gain.
+    """
+
+    ref: TrackRef
+    track_id: str
+    path: Path
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    bit_depth: BitDepth
+    gain: float = 1.0
+    peak: float
+    silent: bool
+    source: SourceFormat
+    source_bytes: int = 0
+    fingerprint: str = ""
+    tags: Tags = Tags()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.sample_rate_hz
+
+
+class StemSet(Value):
+    """The stems that a separation wrote, all multiplied by one common `gain`.
+
+    `expected` are the names that were asked for; `stems` maps those that exist to their files.
+    """
+
+    track_id: str
+    separation_id: str
+    model: str
+    weights_sha256: str
+    expected: tuple[str, ...]
+    stems: dict[str, Path]
+    all_stems: bool = True
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    gain: float = 1.0
+    engine: EngineName
+    provider: str
+    device: str
+    device_reasons: tuple[str, ...] = ()
+    stem_origins: dict[str, str] = {}
+    separation_s: float
+    attempts: int = 1
+    cost_usd: float = 0.0
+
+
+class StemCheck(Value):
+    """What validation found in one stem's file."""
+
+    name: str
+    path: Path
+    sha256: str
+    bytes: int
+    frames: int
+    silent: bool
+    peak_dbfs: MaybeFloat
+    rms_dbfs: MaybeFloat
+    clipped_samples: int
+    energy_share: MaybeFloat
+    problems: tuple[str, ...] = ()
+
+
+class Completeness(Value):
+    """Whether a stem set is whole: exactly the stems expected, each sound, summing to the mixture.
+
+    `missing` counts broken stems too: what has to be made again. `residual_db` is null when not
+    every stem of the model was kept (the sum then means nothing) or the mixture is silent.
+    """
+
+    expected: tuple[str, ...]
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
+    silent: tuple[str, ...]
+    problems: tuple[str, ...]
+    stems: dict[str, StemCheck]
+    residual_db: MaybeFloat
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing and not self.problems
+
+
+class Reason(Value):
+    """Why a verdict is below pass: a code, a sentence, the value, and where it is worst."""
+
+    code: str
+    sentence: str
+    stem: str = ""
+    value: MaybeFloat = None
+    start_s: MaybeFloat = None
+    end_s: MaybeFloat = None
+
+
+class StemQuality(Value):
+    """How well one stem came out. `score` is null for an absent stem."""
+
+    score: MaybeFloat
+    verdict: Verdict
+    estimated_si_sdr_db: MaybeFloat
+    reasons: tuple[str, ...]
+    details: tuple[Reason, ...] = ()
+    absent: bool = False
+    silent: bool = False
+    spectral_entropy: MaybeFloat = None
+    spectral_entropy_delta: MaybeFloat = None
+    spectral_flatness: MaybeFloat = None
+    assignment_entropy: MaybeFloat = None
+    bandwidth_hz: MaybeFloat = None
+    bleed_db: MaybeFloat = None
+    bleed_from: str = ""
+    measures: dict[str, MaybeFloat] = {}
+
+
+class QualityReport(Value):
+    """How well a separation came out, without ground truth. `reasons` are codes."""
+
+    score: MaybeFloat
+    verdict: Verdict
+    estimated_si_sdr_db: MaybeFloat
+    reasons: tuple[str, ...]
+    details: tuple[Reason, ...] = ()
+    stems: dict[str, StemQuality]
+    residual_db: MaybeFloat = None
+    assignment_entropy: MaybeFloat = None
+    spectral_entropy_mixture: MaybeFloat = None
+    spectral_entropy_delta_mean: MaybeFloat = None
+    bleed_db: MaybeFloat = None
+    measures: dict[str, MaybeFloat] = {}
+
+
+class Run(Value):
+    """Which run made a report."""
+
+    run_id: str = ""
+    flow_run_name: str = ""
+    stemwright_version: str = ""
+
+
+class TrackReport(Value):
+    """`report.json`: all that is known of one separation. Paths are relative to its folder."""
+
+    schema_version: int = 1
+    track_id: str
+    separation_id: str
+    source: str
+    fingerprint: str = ""
+    aliases: tuple[str, ...] = ()
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = {}
+    duration_s: float
+    mixture: Mixture
+    settings: SeparationSettings
+    stem_set: StemSet
+    completeness: Completeness
+    quality: QualityReport
+    pipeline_s: float
+    attempts: int = 1
+    run: Run = Run()
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def label(self) -> str:
+        named = " – ".join(part for part in (self.artist, self.title) if part)
+        return named or self.mixture.ref.label
+
+    @property
+    def realtime_factor(self) -> float:
+        """Seconds of audio a second of separation."""
+        spent = self.stem_set.separation_s
+        return self.duration_s / spent if spent > 0 else 0.0
+
+
+class Failure(Value):
+    """One failed attempt at one track."""
+
+    source: str
+    label: str = ""
+    track_id: str | None = None
+    stage: str
+    error_type: str
+    message: str
+    remedy: str = ""
+    retryable: bool
+    input_error: bool = False
+    fingerprint: str = ""
+    attempt: int = 1
+    run_id: str = ""
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(
+        cls,
+        error: StemwrightError,
+        ref: TrackRef | None = None,
+        *,
+        track_id: str | None = None,
+        attempt: int = 1,
+        run_id: str = "",
+        fingerprint: str = "",
+    ) -> Failure:
+        from tasks.errors import InputError
+
+        return cls(
+            source=ref.source if ref else error.track,
+            label=ref.label if ref else error.track,
+            track_id=track_id,
+            stage=error.stage,
+            error_type=type(error).__name__,
+            message=error.cause,
+            remedy=error.remedy,
+            retryable=error.retryable,
+            input_error=isinstance(error, InputError),
+            fingerprint=fingerprint,
+            attempt=attempt,
+            run_id=run_id,
+        )
+
+
+T = TypeVar("T")
+
+
+class Outcome(Value, Generic[T]):
+    """What a stage made of one track: a value, or the failure that ended it."""
+
+    value: T | None = None
+    failure: Failure | None = None
+
+
+class SeparationJob(BaseModel):
+    """A separation that was asked for, as the API of `interfaces.md` section 5 answers it.
+
+    For a local engine `stems` maps names to paths, for a cloud one to URLs. Further fields of an
+    answer are ignored.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    job_id: str = Field(min_length=1)
+    status: Literal["queued", "processing", "complete", "failed"]
+    stems: dict[str, str] | None = None
+    error_message: str | None = None
+
+
+class AudioSource(BaseModel):
+    """An audio file to separate, and the format its stems are wanted in."""
+
+    file_path: Path
+    format: str = "wav"
+    sample_rate: int = SAMPLE_RATE_HZ
+
+
+Progress = Callable[[float], None]
+"""Called with the finished share of a track's separation, 0 to 1."""
+
+
+def as_json(value: BaseModel) -> dict[str, Any]:
+    """A model as plain JSON types."""
+    return value.model_dump(mode="json")

@@ -1,0 +1,39 @@
+"""What every test shares: nothing of this machine's settings, and a Prefect server on demand."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+# Prefect reads its environment when it is imported, so this stands before any test module.
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "STEMWRIGHT_"))]:
+    del os.environ[_name]
+_prefect_home = tempfile.mkdtemp(prefix="stemwright-prefect-")
+atexit.register(shutil.rmtree, _prefect_home, ignore_errors=True)
+os.environ.update(
+    PREFECT_HOME=_prefect_home,
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
+    DO_NOT_TRACK="1",
+)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """A real Prefect server for the tests that ask for one; gives its API's URL."""
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    quicker = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
+    with temporary_settings(quicker), prefect_test_harness(server_startup_timeout=180):
+        yield str(PREFECT_API_URL.value())
