@@ -1,0 +1,41 @@
+"""Which names are audio, which are catalogs, and which are addresses."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import unquote, urlsplit
+
+_AUDIO = (
+    "3gp aac ac3 aif aifc aiff amr ape au bwf caf dff dsf dts eac3 flac m4a m4b m4v mka mkv mov "
+    "mp2 mp3 mp4 mpc oga ogg opus rf64 snd spx tta w64 wav wave webm wma wv"
+)
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
+CATALOG_SUFFIXES = frozenset({".csv", ".parquet", ".jsonl", ".txt", ".m3u", ".m3u8"})
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(?:://|::.*://)")
+_GLOB = re.compile(r"[*?\[]")
+
+
+def is_address(source: str) -> bool:
+    """Whether it is a URL (also a chained fsspec one, `zip::s3://…`) rather than a path."""
+    return _ADDRESS.match(source) is not None
+
+
+def is_web(source: str) -> bool:
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+def is_glob(source: str) -> bool:
+    return _GLOB.search(source) is not None
+
+
+def suffix_of(source: str) -> str:
+    """The lower-case suffix of a path's or URL's last part, without query and fragment."""
+    path = unquote(urlsplit(source).path) if is_web(source) else source
+    return posixpath.splitext(path)[1].lower()  # a catalog has a million of these
+
+
+def is_visible_audio(name: str) -> bool:
+    """Whether a folder's entry is to be picked up: audio by its suffix, and not hidden."""
+    return not name.startswith(".") and suffix_of(name) in AUDIO_SUFFIXES

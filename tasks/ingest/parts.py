@@ -1,0 +1,84 @@
+"""Unfinished downloads: `source.part`, and beside it what must still hold for it to be resumed."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which bytes these are: where from, their number if known, and the server's own mark."""
+
+    url: str
+    total: int | None = None
+    etag: str = ""
+    modified: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        if self.etag:
+            return self.etag
+        return f"{self.total}-{self.modified}" if self.modified else ""
+
+    def continues(self, other: Version) -> bool:
+        """Whether bytes of `other` may be followed by bytes of this one."""
+        totals = (self.total, other.total)
+        if self.url != other.url or (None not in totals and self.total != other.total):
+            return False
+        if self.etag and other.etag:
+            return self.etag == other.etag
+        if self.modified and other.modified:
+            return self.modified == other.modified
+        return None not in totals
+
+
+class Part:
+    """A download under way in a scratch folder; fixed names, never the track's title."""
+
+    def __init__(self, scratch: Path, url: str) -> None:
+        self.path = scratch / "source.part"
+        self._note = scratch / "source.part.json"
+        self._final = scratch / f"source{_suffix(url)}"
+        self.url = url
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def version(self) -> Version | None:
+        """What the part is of, if it is of this URL and worth resuming."""
+        try:
+            version = Version(**json.loads(self._note.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return version if version.url == self.url and self.size else None
+
+    def begin(self, version: Version) -> None:
+        """Start over, with bytes of this version."""
+        self.path.write_bytes(b"")
+        self._note.write_text(json.dumps(asdict(version)))
+
+    def finish(self) -> Path:
+        """Give the whole file its final name."""
+        self._note.unlink(missing_ok=True)
+        return self.path.rename(self._final)
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def discard_if_empty(self) -> None:
+        if not self.size:
+            self.discard()
+
+
+def _suffix(url: str) -> str:
+    suffix = Path(unquote(urlsplit(url).path)).suffix.lower()
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
