@@ -1,0 +1,179 @@
+"""A file with an audio stream in it: opened, its best stream chosen, its packets hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+
+from tasks.contracts import SourceFormat
+from tasks.errors import CorruptAudio, EmptyAudio, NotAudio
+from tasks.normalize.files import ReadFile
+from tasks.normalize.formats import describe
+
+# What files of the common containers begin with: one that does but can't be opened is damaged.
+_BEGINNINGS = {
+    b"RIFF": "a WAV file",
+    b"RF64": "a WAV file",
+    b"FORM": "an AIFF file",
+    b"fLaC": "a FLAC file",
+    b"OggS": "an Ogg file",
+    b"ID3": "an MP3 file",
+    b"\x1aE\xdf\xa3": "a Matroska or WebM file",
+    b"wvpk": "a WavPack file",
+    b"TTA1": "a TTA file",
+    b"MAC ": "a Monkey's Audio file",
+    b"caff": "a CAF file",
+}
+
+# Decoders that check each frame's checksum, but only when asked to.
+_CHECKED_CODECS = ("flac", "tta", "wavpack")
+
+
+class AudioFile:
+    """The best audio stream of a file. Use it as a context manager.
+
+    Best is the one marked as default, then the one with most channels, then the highest bit
+    rate. Cover art is a video stream and never chosen.
+
+    Args:
+        path: A file on the local disk.
+
+    Raises:
+        NotAudio: It holds no audio stream, or none that can be decoded here.
+        EmptyAudio: It has no bytes.
+        CorruptAudio: It begins like an audio file, but can't be opened as one.
+        OSError: It can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.packet_bytes = 0
+        self.end_pts = 0
+        if path.is_dir():
+            raise NotAudio("it is a folder.")
+        self._file = ReadFile(path)
+        try:
+            self.container = _open(self._file, path)
+        except BaseException:
+            self._file.close()
+            raise
+        try:
+            self.stream = _best_stream(self.container)
+            if not _is_described(self.stream.codec_context):
+                raise _unreadable(self._file)
+        except BaseException:
+            self.close()
+            raise
+        self.codec: str = self.stream.codec_context.codec.canonical_name
+        if self.codec in _CHECKED_CODECS:
+            self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        self._digest = hashlib.sha256(self.codec.encode("ascii"))
+
+    def __enter__(self) -> AudioFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.container.close()
+        self._file.close()
+
+    def packets(self) -> Iterator[Any]:
+        """The stream's packets as demuxed, then an empty one that flushes the decoder.
+
+        Raises:
+            OSError: The file can't be read on.
+            av.FFmpegError: The container is damaged here.
+        """
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.pts is not None:
+                    if not packet.size:
+                        continue  # an empty packet would flush the decoder in mid-stream
+                    self.end_pts = max(self.end_pts, packet.pts + (packet.duration or 0))
+                data = memoryview(packet)
+                self._digest.update(data)
+                self.packet_bytes += data.nbytes
+                yield packet
+        except av.FFmpegError:
+            # A disk that can't be read looks to FFmpeg like a file that ends.
+            self._file.check()
+            raise
+        self._file.check()
+
+    @property
+    def track_id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the codec's name and the packets so far."""
+        return self._digest.hexdigest()[:16]
+
+    @property
+    def is_mp4(self) -> bool:
+        """Whether the container is of the MP4 and QuickTime family."""
+        return "mp4" in self.container.format.name
+
+    def format(self) -> SourceFormat:
+        """What the headers say of the stream."""
+        return describe(self.container, self.stream, self.path)
+
+
+def _open(file: ReadFile, path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise EmptyAudio("the file is empty.", remedy="Fetch or export the file again.")
+    try:
+        return av.open(
+            file, container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        file.check()
+        raise _unreadable(file) from error
+
+
+def _unreadable(file: ReadFile) -> CorruptAudio | NotAudio:
+    file.seek(0)
+    kind = _beginning(file.read(16))
+    if kind is None:
+        return NotAudio("it is no audio file of any known format.")
+    return CorruptAudio(
+        f"it begins like {kind} but can't be opened as one: it is damaged or truncated."
+    )
+
+
+def _beginning(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return "an MP4 file"
+    return next((kind for magic, kind in _BEGINNINGS.items() if head.startswith(magic)), None)
+
+
+def _is_described(context: Any) -> bool:
+    # Junk that a demuxer took for its own has a stream, but nothing in it says what of.
+    known = context.format is not None and context.sample_rate > 0
+    return bool(known and context.layout.nb_channels > 0)
+
+
+def _best_stream(container: Any) -> Any:
+    streams = list(container.streams.audio)
+    usable = [stream for stream in streams if stream.codec_context is not None]
+    if streams and not usable:
+        raise NotAudio("its audio is in a codec that FFmpeg's libraries can't decode.")
+    if not usable:
+        pictures = av.stream.Disposition.attached_pic
+        moving = [s for s in container.streams.video if not s.disposition & pictures]
+        raise NotAudio("it holds video but no audio." if moving else "it holds no audio stream.")
+
+    def merit(stream: Any) -> tuple[bool, int, int, int]:
+        context = stream.codec_context
+        default = bool(stream.disposition & av.stream.Disposition.default)
+        return default, context.layout.nb_channels, context.bit_rate or 0, -stream.index
+
+    return max(usable, key=merit)
