@@ -1,0 +1,195 @@
+"""Every measure over one pass of the blocks, gathered for each stem and for the track."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tasks.quality.bleed import CoherenceLeak, Correlation, CrossEnergy
+from tasks.quality.clipping import Clipping
+from tasks.quality.decibels import decibels
+from tasks.quality.dropouts import DropoutResult, Dropouts
+from tasks.quality.entropy import AssignmentEntropy, SpectralShape
+from tasks.quality.residual import Residual
+from tasks.quality.spans import Span
+from tasks.quality.spectra import Block, Float64
+from tasks.quality.spectrum import Levels, LongTermSpectrum, Roughness
+
+EST_SDR_RANGE_DB = (-15.0, 25.0)
+
+
+@dataclass
+class StemMeasures:
+    """One stem's measures by name, where each is worst, and the stems it has to do with.
+
+    Attributes:
+        values: Measures; NaN where one can't be taken.
+        spans: By measure, where it is worst, seconds.
+        partners: By measure, the other stem concerned.
+    """
+
+    name: str
+    values: dict[str, float] = field(default_factory=dict)
+    spans: dict[str, Span | None] = field(default_factory=dict)
+    partners: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class TrackMeasures:
+    """The track's measures, and its stems'."""
+
+    values: dict[str, float]
+    residual_span: Span | None
+    stems: list[StemMeasures]
+
+
+class _Accumulator(Protocol):
+    def update(self, block: Block) -> object: ...
+
+
+class Measures:
+    """Takes a separation block by block.
+
+    Args:
+        names: The stems.
+        all_stems: Whether these are all stems of the model: the residual, what is missing and the
+            assignment entropy mean something only then.
+        absent_db: A stem this far under the mixture is left out of the least-squares gains.
+    """
+
+    def __init__(self, names: Sequence[str], *, all_stems: bool, absent_db: float) -> None:
+        stems = len(names)
+        self._names = tuple(names)
+        self._absent_db = absent_db
+        self._levels = Levels(stems)
+        self._shape = SpectralShape(stems)
+        self._cross = CrossEnergy(stems)
+        self._correlation = Correlation(stems)
+        self._rough = Roughness(stems)
+        self._spectrum = LongTermSpectrum(stems)
+        self._dropouts = Dropouts()
+        self._clipping = Clipping(stems)
+        self._leak = CoherenceLeak(stems) if stems > 1 else None
+        self._assignment = AssignmentEntropy(stems) if stems > 1 and all_stems else None
+        self._residual = Residual(stems) if all_stems else None
+
+    def take(self, blocks: Iterable[Block]) -> bool:
+        """Feed every block to every measure; False if there was none."""
+        accumulators: list[_Accumulator] = [
+            value for value in vars(self).values() if hasattr(value, "update")
+        ]
+        block = None
+        for block in blocks:
+            for accumulator in accumulators:
+                accumulator.update(block)
+        return block is not None
+
+    def result(self) -> TrackMeasures:
+        stems = [StemMeasures(name) for name in self._names]
+        track: dict[str, float] = {}
+        self._put_levels(stems, track)
+        self._put_shape(stems, track)
+        missing = self._put_residual(stems, track)
+        self._put_estimate(stems, missing)
+        self._put_sharing(stems, track)
+        self._put_defects(stems)
+        span = self._residual.result().half_second if self._residual else None
+        return TrackMeasures(track, span, stems)
+
+    def _put_levels(self, stems: list[StemMeasures], track: dict[str, float]) -> None:
+        energy, rms = self._levels.energy, self._levels.rms_dbfs
+        width = self._levels.side_mid_db()
+        track["rms_dbfs"], track["side_mid_db"] = float(rms[0]), float(width[0])
+        relative = decibels(energy[1:], energy[0])
+        put(stems, "relative_energy_db", relative)
+        put(stems, "rms_dbfs", rms[1:])
+        put(stems, "side_mid_db", width[1:])
+        put(stems, "d_side_mid_db", width[1:] - width[0])
+        gains = self._correlation.gains(relative >= self._absent_db)
+        put(stems, "ls_gain", gains)
+        put(stems, "ls_gain_error", np.abs(gains - 1))
+
+    def _put_shape(self, stems: list[StemMeasures], track: dict[str, float]) -> None:
+        entropy, delta, flatness = self._shape.result()
+        bandwidth, cliff, cliff_rel = self._spectrum.result()
+        track["spectral_entropy"], track["spectral_flatness"] = (
+            float(entropy[0]),
+            float(flatness[0]),
+        )
+        track["bandwidth_hz"], track["cliff_db"] = float(bandwidth[0]), float(cliff[0])
+        put(stems, "spectral_entropy", entropy[1:])
+        put(stems, "spectral_entropy_delta", delta)
+        put(stems, "spectral_flatness", flatness[1:])
+        put(stems, "bandwidth_hz", bandwidth[1:])
+        put(stems, "cliff_db", cliff[1:])
+        put(stems, "cliff_rel_db", cliff_rel)
+        put(stems, "rough_db", *self._rough.result())
+
+    def _put_residual(self, stems: list[StemMeasures], track: dict[str, float]) -> Float64:
+        """Returns the residual shared out to the stems, 0 where it means nothing."""
+        if self._residual is None:
+            return np.zeros(len(stems))
+        found = self._residual.result()
+        track["residual_db"] = found.whole_db
+        track["residual_half_second_db"] = found.half_second_db
+        track["residual_band_db"] = found.band_db
+        put(stems, "missing_db", decibels(found.missing), found.missing_worst)
+        return found.missing
+
+    def _put_estimate(self, stems: list[StemMeasures], missing: Float64) -> None:
+        cross, worst = self._cross.result()
+        put(stems, "cross_db", decibels(cross))
+        put(stems, "est_sdr_db", np.clip(-decibels(cross + missing), *EST_SDR_RANGE_DB), worst)
+
+    def _put_sharing(self, stems: list[StemMeasures], track: dict[str, float]) -> None:
+        if self._assignment is not None:
+            shared, track["assignment_entropy"] = self._assignment.result()
+            put(stems, "assignment_entropy", shared)
+        if self._leak is None:
+            return
+        leak_db, partner, worst = self._leak.result()
+        correlation, with_stem = self._correlation.largest()
+        put(stems, "leak_db", leak_db, worst)
+        put(stems, "xcorr_max", correlation, worst)
+        for i, stem in enumerate(stems):
+            stem.partners["xcorr_max"] = self._names[with_stem[i]]
+            if partner[i] >= 0:
+                stem.partners["leak_db"] = self._names[partner[i]]
+
+    def _put_defects(self, stems: list[StemMeasures]) -> None:
+        ppm, worst = self._clipping.result()
+        put(stems, "clip_ppm", ppm)
+        put(stems, "clip_log_ppm", np.log10(1 + ppm), worst)
+        for stem, found in zip(stems, self._dropouts.result(), strict=True):
+            _put_interruptions(stem, found)
+
+
+def _put_interruptions(stem: StemMeasures, found: DropoutResult) -> None:
+    stem.values |= {
+        "dead_frac": found.dead_frac,
+        "dropout_frac": found.dropout_frac,
+        "cuts_per_min": found.cuts_per_min,
+        "tail_gap_s": found.tail_gap_s,
+        "tail_cut_s": found.tail_cut_s,
+    }
+    stem.spans |= {
+        "dropout_frac": found.longest,
+        "cuts_per_min": found.first_cut,
+        "tail_cut_s": found.tail,
+    }
+
+
+def put(
+    stems: list[StemMeasures],
+    measure: str,
+    values: Float64,
+    spans: Sequence[Span | None] | None = None,
+) -> None:
+    """Write a measure's value (stems,) and worst spans to each stem."""
+    for i, stem in enumerate(stems):
+        stem.values[measure] = float(values[i])
+        if spans is not None:
+            stem.spans[measure] = spans[i]

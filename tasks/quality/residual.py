@@ -1,0 +1,101 @@
+"""What of the mixture is in no stem."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tasks.quality.bleed import mel_band_starts
+from tasks.quality.decibels import decibels
+from tasks.quality.spans import Span, WorstSpan
+from tasks.quality.spectra import POWER_FLOOR, Block, Float64
+
+LIVE_DB = -40.0
+
+
+class ResidualResult(NamedTuple):
+    """The residual x - Σ s_i relative to the mixture, dB, -100 and up; NaN for a silent mixture.
+
+    Attributes:
+        whole_db: Over the track, all channels.
+        half_second_db: In the worst half-second (of those within 40 dB of the loudest).
+        half_second: Where that is.
+        band_db: In the worst mel band (of those within 40 dB of the strongest).
+        missing: Residual shared out to the stems, Σ q_i |X - ΣS|² / Σ P_i, (stems,).
+        missing_worst: Where most of that is.
+    """
+
+    whole_db: float
+    half_second_db: float
+    half_second: Span | None
+    band_db: float
+    missing: Float64
+    missing_worst: list[Span | None]
+
+
+class Residual:
+    """Residual over blocks. Keeps two numbers a half-second and two a band."""
+
+    def __init__(self, stems: int) -> None:
+        self._halves: list[Float64] = []
+        self._rate_hz = 0
+        self._carry = np.zeros((2, 0), dtype=np.float32)
+        self._bins: Float64 | None = None
+        self._missing = np.zeros(stems)
+        self._energy = np.zeros(stems)
+        self._missing_worst = WorstSpan(stems)
+
+    def update(self, block: Block) -> None:
+        self._rate_hz = block.rate_hz
+        self._in_time(block)
+        rest = block.spectra[0] - block.spectra[1:].sum(axis=0)
+        lost = np.square(rest.real) + np.square(rest.imag)
+        per_bin = np.stack([lost.sum(axis=0), block.bin_energy[0]]).astype(np.float64)
+        self._bins = per_bin if self._bins is None else self._bins + per_bin
+        weight = lost / np.maximum(block.stem_power, POWER_FLOOR)
+        missing = np.einsum("ktf,tf->k", block.power[1:], weight).astype(np.float64)
+        self._missing += missing
+        self._energy += block.energy[1:]
+        self._missing_worst.update(missing, block.start_s, block.end_s)
+
+    def _in_time(self, block: Block) -> None:
+        rest = block.samples[0] - block.samples[1:].sum(axis=0)
+        squares = np.stack([np.square(rest).sum(axis=0), block.squares[0]])
+        joined = np.concatenate([self._carry, squares], axis=1)
+        half = max(block.rate_hz // 2, 1)
+        whole = joined.shape[1] // half * half
+        if whole:
+            self._halves.extend(
+                joined[:, :whole].reshape(2, -1, half).sum(axis=2).T.astype(np.float64)
+            )
+        self._carry = joined[:, whole:]
+
+    def result(self) -> ResidualResult:
+        halves = np.array([*self._halves, self._carry.sum(axis=1).astype(np.float64)])
+        lost, mixture = halves.T
+        half_db = _live_only(lost, mixture)
+        worst = int(np.nanargmax(half_db)) if np.isfinite(half_db).any() else -1
+        half_second_db = float(half_db[worst]) if worst >= 0 else float("nan")
+        return ResidualResult(
+            float(decibels(lost.sum(), mixture.sum())),
+            half_second_db,
+            (worst / 2, worst / 2 + 0.5) if worst >= 0 else None,
+            self._worst_band_db(),
+            self._missing / np.where(self._energy > 0, self._energy, np.nan),
+            self._missing_worst.result(),
+        )
+
+    def _worst_band_db(self) -> float:
+        if self._bins is None:
+            return float("nan")
+        starts = mel_band_starts(self._bins.shape[1], self._rate_hz)
+        lost, mixture = np.add.reduceat(self._bins, starts, axis=1)
+        band_db = _live_only(lost, mixture)
+        return float(np.nanmax(band_db)) if np.isfinite(band_db).any() else float("nan")
+
+
+def _live_only(lost: Float64, mixture: Float64) -> Float64:
+    """dB of each, NaN where the mixture is 40 dB and more under its largest."""
+    live = mixture > mixture.max() * 10 ** (LIVE_DB / 10)
+    return np.where(live, decibels(lost, mixture), np.nan)

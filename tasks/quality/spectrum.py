@@ -1,0 +1,128 @@
+"""Long-term spectrum (bandwidth, low-pass cliff), roughness, and stereo width."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from tasks.quality.decibels import decibels
+from tasks.quality.spans import Span, WorstSpan
+from tasks.quality.spectra import Block, Float64
+
+CLIFF_BINS = 24
+BANDWIDTH_DB = -80.0
+DB_PER_NEPER = 10 / np.log(10)
+
+
+class SpectrumResult(NamedTuple):
+    """Attributes:
+    bandwidth_hz: Highest frequency within 80 dB of the spectrum's peak, (signals,).
+    cliff_db: Largest drop over 24 bins (517 Hz) above 500 Hz, (signals,).
+    cliff_rel_db: Largest drop of the stem less the mixture's at the same place, (stems,).
+    """
+
+    bandwidth_hz: Float64
+    cliff_db: Float64
+    cliff_rel_db: Float64
+
+
+class LongTermSpectrum:
+    """Mean power spectrum of each signal over the track, smoothed."""
+
+    def __init__(self, stems: int) -> None:
+        self._power: Float64 | None = None
+        self._signals = 1 + stems
+        self._rate_hz = 0
+
+    def update(self, block: Block) -> None:
+        power = block.bin_energy.astype(np.float64)
+        self._power = power if self._power is None else self._power + power
+        self._rate_hz = block.rate_hz
+
+    def result(self) -> SpectrumResult:
+        nothing = np.full(self._signals, np.nan)
+        if self._power is None:
+            return SpectrumResult(nothing, nothing, nothing[1:])
+        level = self._smoothed_db(self._power)
+        hz_per_bin = self._rate_hz / 2 / (self._power.shape[1] - 1)
+        inside = level > BANDWIDTH_DB
+        highest = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
+        start = round(500 / hz_per_bin)
+        drop = level[:, start:-CLIFF_BINS] - level[:, start + CLIFF_BINS :]
+        relative = drop[1:] - np.maximum(drop[0], 0)
+        heard = np.where(self._power.max(axis=1) > 0, 1.0, np.nan)
+        return SpectrumResult(
+            highest * hz_per_bin * heard,
+            drop.max(axis=1, initial=0.0) * heard,
+            relative.max(axis=1, initial=0.0) * heard[1:],
+        )
+
+    @staticmethod
+    def _smoothed_db(power: Float64) -> Float64:
+        """dB relative to each signal's highest, floored at -100, median of 25 bins.
+
+        A median follows the ground between partials, so that the end of a series of partials is
+        no cliff: that is how organs and simple synthesizers end.
+        """
+        smooth = median_filter(power, size=(1, CLIFF_BINS + 1), mode="nearest")
+        return decibels(smooth, np.maximum(smooth.max(axis=1, keepdims=True), 1e-30))
+
+
+class Roughness:
+    """Energy-weighted mean of |Δ_f (20 log|S| - 20 log|X|)|, dB a bin, 0 and up.
+
+    A true stem's gain over the mixture runs smoothly from bin to bin; musical noise and holes
+    make it ragged (research/quality.md).
+    """
+
+    def __init__(self, stems: int) -> None:
+        self._rough = np.zeros(stems)
+        self._energy = np.zeros(stems)
+        self._worst = WorstSpan(stems)
+
+    def update(self, block: Block) -> None:
+        gain = block.log_power[1:] - block.log_power[0]
+        ragged = np.abs(np.diff(gain, axis=2))
+        power = block.power[1:]
+        # Each step between two bins counts with half the energy of both.
+        rough = np.einsum("ktf,ktf->k", ragged, power[:, :, 1:])
+        rough += np.einsum("ktf,ktf->k", ragged, power[:, :, :-1])
+        rough = rough.astype(np.float64) * DB_PER_NEPER / 2
+        self._rough += rough
+        self._energy += block.energy[1:]
+        self._worst.update(rough, block.start_s, block.end_s)
+
+    def result(self) -> tuple[Float64, list[Span | None]]:
+        return self._rough / np.where(self._energy > 0, self._energy, np.nan), self._worst.result()
+
+
+class Levels:
+    """Energy and side-to-mid ratio of each signal, in time, over all channels."""
+
+    def __init__(self, stems: int) -> None:
+        self._energy = np.zeros(1 + stems)
+        self._mid = np.zeros(1 + stems)
+        self._samples = 0
+
+    def update(self, block: Block) -> None:
+        self._energy += block.squares.sum(axis=1)
+        mid = np.square(block.samples.mean(axis=1)).sum(axis=1)
+        self._mid += mid * block.samples.shape[1]
+        self._samples += block.samples[0].size
+
+    @property
+    def energy(self) -> Float64:
+        """Sum of squared samples, (signals,)."""
+        return self._energy
+
+    @property
+    def rms_dbfs(self) -> Float64:
+        """(signals,), -200 and up."""
+        return decibels(self._energy, max(self._samples, 1), floor_db=-200.0)
+
+    def side_mid_db(self) -> Float64:
+        """Energy of what differs between the channels over what they share, (signals,)."""
+        side = np.maximum(self._energy - self._mid, 0)
+        return np.clip(decibels(side, np.maximum(self._mid, 1e-30)), -100, 100)

@@ -1,0 +1,317 @@
+"""The measures against closed forms, and streaming against one shot."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tasks.quality.bleed import CoherenceLeak, Correlation, mel_band_starts, multiple_coherence
+from tasks.quality.clipping import Clipping, flat_top_samples
+from tasks.quality.decibels import decibels
+from tasks.quality.dropouts import Dropouts
+from tasks.quality.entropy import (
+    SpectralShape,
+    assignment_entropy,
+    spectral_entropy,
+    spectral_flatness,
+)
+from tasks.quality.ramps import RAMPS, sub_scores
+from tasks.quality.reasons import CODES, TEXTS, reason
+from tasks.quality.spectra import Block, Real, ShortTimeFourier, fft_size
+from tasks.quality.spectrum import LongTermSpectrum
+
+RATE = 44_100
+BLOCK = 64 * 1024
+
+
+def noise(seed: int, *shape: int) -> Real:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def blocks(signals: Real) -> list[Block]:
+    """Signals (signals, samples) as mono blocks; the mixture comes first."""
+    transform = ShortTimeFourier(len(signals), 2048)
+    return [
+        Block(start / RATE, RATE, part[:, None, :], transform(part))
+        for start in range(0, signals.shape[1], BLOCK)
+        for part in [signals[:, start : start + BLOCK]]
+    ]
+
+
+def power_of(signal: Real) -> tuple[Real, Real]:
+    block = blocks(signal[None])[0]
+    return block.power[0], block.log_power[0]
+
+
+# --- the transform ----------------------------------------------------------------------------
+
+
+def test_blocks_give_the_spectra_of_one_shot() -> None:
+    signal = noise(0, 2, 3 * BLOCK + 5000)
+    whole = ShortTimeFourier(2, 2048)(signal)
+    parts = np.concatenate([block.spectra for block in blocks(signal)], axis=1)
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-4)
+
+
+def test_the_transform_is_the_textbook_one() -> None:
+    signal = noise(1, 1, 8192)
+    spectra = ShortTimeFourier(1, 2048)(signal)[0]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2048) / 2048)
+    expected = np.fft.rfft(window * signal[0, 2048:4096])
+    np.testing.assert_allclose(spectra[3], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rate", "size"), [(44_100, 2048), (48_000, 2048), (22_050, 1024), (96_000, 4096), (8_000, 512)]
+)
+def test_the_window_keeps_its_length_in_time(rate: int, size: int) -> None:
+    assert fft_size(rate) == size
+
+
+# --- entropies --------------------------------------------------------------------------------
+
+
+def test_entropy_and_flatness_of_a_sinusoid_are_near_zero() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(BLOCK) / RATE).astype(np.float32)
+    power, log_power = power_of(tone)
+    # A Hann window spreads a tone over three bins.
+    assert spectral_entropy(power, log_power)[5:-5].max() < math.log(3) / math.log(1025)
+    assert spectral_flatness(power, log_power)[5:-5].max() < 0.01
+
+
+def test_entropy_of_a_flat_spectrum_is_one_and_of_noise_nearly() -> None:
+    flat = np.ones((1, 1025), dtype=np.float32)
+    assert spectral_entropy(flat, np.log(flat))[0] == pytest.approx(1)
+    assert spectral_flatness(flat, np.log(flat))[0] == pytest.approx(1)
+    power, log_power = power_of(noise(2, BLOCK))
+    # |S|² of noise is exponential: E[-p ln p] gives 1 - (1 - γ) / ln F, and flatness e^-γ.
+    expected = 1 - (1 - np.euler_gamma) / math.log(1025)
+    assert spectral_entropy(power, log_power)[2:].mean() == pytest.approx(expected, abs=0.003)
+    flatness = spectral_flatness(power, log_power)[2:].mean()
+    assert flatness == pytest.approx(math.exp(-np.euler_gamma), abs=0.01)
+
+
+def test_entropy_of_equal_bins_is_the_log_of_their_number() -> None:
+    power = np.full((1, 1024), 1e-20, dtype=np.float32)
+    power[0, 100:132] = 2.0
+    assert spectral_entropy(power, np.log(power))[0] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_assignment_entropy_is_zero_for_disjoint_and_one_for_equal_stems() -> None:
+    disjoint = np.full((2, 1, 8), 1e-20, dtype=np.float32)
+    disjoint[0, 0, :4] = disjoint[1, 0, 4:] = 1
+    assert assignment_entropy(disjoint, np.log(disjoint)).max() == pytest.approx(0, abs=1e-5)
+    equal = np.full((4, 1, 8), 3.0, dtype=np.float32)
+    np.testing.assert_allclose(assignment_entropy(equal, np.log(equal)), 1, atol=1e-5)
+
+
+def test_assignment_entropy_of_a_known_split() -> None:
+    power = np.array([[[3.0]], [[1.0]]], dtype=np.float32)
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2)
+    assert assignment_entropy(power, np.log(power))[0, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_streamed_entropy_is_the_energy_weighted_mean_of_one_shot() -> None:
+    signals = noise(3, 3, 2 * BLOCK + 3000)
+    signals[1, :BLOCK] *= 0.01
+    signals[2] = np.sin(0.1 * np.arange(signals.shape[1]))
+    streamed = SpectralShape(2)
+    for block in blocks(signals):
+        streamed.update(block)
+    found = streamed.result()
+
+    spectra = ShortTimeFourier(3, 2048)(signals)
+    power = (np.abs(spectra) ** 2).astype(np.float64)
+    p = power / power.sum(axis=2, keepdims=True)
+    entropy = -(p * np.log(p + 1e-30)).sum(axis=2) / np.log(1025)
+    weight = power.sum(axis=2)
+    expected = (entropy * weight).sum(axis=1) / weight.sum(axis=1)
+    np.testing.assert_allclose(found.entropy, expected, atol=1e-4)
+    delta = ((entropy[0] - entropy[1:]) * weight[1:]).sum(axis=1) / weight[1:].sum(axis=1)
+    np.testing.assert_allclose(found.delta, delta, atol=1e-4)
+
+
+# --- coherence, correlation -------------------------------------------------------------------
+
+
+def test_independent_noise_has_no_coherence_left_after_the_correction() -> None:
+    leak = CoherenceLeak(4)
+    for block in blocks(
+        np.concatenate([np.zeros((1, 4 * BLOCK)), noise(4, 4, 4 * BLOCK)]).astype("f4")
+    ):
+        leak.update(block)
+    assert leak.result().leak_db.max() < -20
+
+
+def test_coherence_of_a_known_mixture() -> None:
+    # y = x + n with equal powers: γ² = 1 / 2.
+    gram = np.array([[1.0, 1.0], [1.0, 2.0]], dtype=np.complex128)
+    np.testing.assert_allclose(multiple_coherence(gram, 1e9), 0.5, atol=1e-5)
+    chance = multiple_coherence(gram, 10)
+    np.testing.assert_allclose(chance, (0.5 - 0.1) / 0.9, atol=1e-5)
+
+
+def test_the_leak_is_as_large_as_the_bleed_that_was_put_in() -> None:
+    a, b = noise(5, 2, 4 * BLOCK)
+    bled = b + 0.1 * a
+    leak = CoherenceLeak(2)
+    for block in blocks(np.stack([a + b, a, bled]).astype(np.float32)):
+        leak.update(block)
+    found = leak.result()
+    # In bled, 1/101 of the energy follows a, and a is as loud there as that.
+    assert found.leak_db[1] < -20
+    assert list(found.partner) == [1, 0]
+
+    quiet = 0.1 * b + 1.0 * a
+    leak = CoherenceLeak(2)
+    for block in blocks(np.stack([a + b, a, quiet]).astype(np.float32)):
+        leak.update(block)
+    assert leak.result().leak_db[1] == pytest.approx(-3, abs=0.3)
+
+
+def test_least_squares_gains_undo_wrong_levels() -> None:
+    a, b, c = noise(6, 3, 2 * BLOCK)
+    correlation = Correlation(3)
+    for block in blocks(np.stack([a + b, 2 * a, -b, c]).astype(np.float32)):
+        correlation.update(block)
+    gains = correlation.gains(np.array([True, True, False]))
+    np.testing.assert_allclose(gains[:2], [0.5, -1.0], atol=1e-4)
+    assert np.isnan(gains[2])
+
+
+def test_mel_bands_tile_the_spectrum() -> None:
+    starts = mel_band_starts(1025, RATE)
+    assert len(starts) == 24
+    assert starts[0] == 0
+    assert (np.diff(starts) > 0).all()
+    assert (np.diff(np.diff(starts)) >= -1).all()
+
+
+# --- defects ----------------------------------------------------------------------------------
+
+
+def test_a_sine_is_not_clipped_at_any_pitch_but_a_clipped_one_is() -> None:
+    t = np.arange(RATE) / RATE
+    for pitch in (30, 50, 100, 440, 3000):
+        sine = (0.5 * np.sin(2 * np.pi * pitch * t)).astype(np.float32)
+        sixteen_bit = np.round(sine * 32768) / np.float32(32768)
+        for x in (sine, sixteen_bit):
+            assert flat_top_samples(np.abs(x), float(np.abs(x).max())) == 0
+        tops = np.clip(sine, -0.4, 0.4)
+        share = (np.abs(tops) == np.float32(0.4)).mean()
+        counted = flat_top_samples(np.abs(tops), 0.4) / RATE
+        assert counted == pytest.approx(share, rel=0.02)
+
+
+def test_a_higher_peak_later_takes_back_what_looked_clipped() -> None:
+    signal = 0.1 * noise(7, BLOCK * 2)
+    signal[1000:1100] = 0.6
+    for later, clipped in ((0.0, 100), (0.9, 0)):
+        signal[BLOCK + 500] = later
+        counter = Clipping(1)
+        for block in blocks(np.stack([signal, signal])):
+            counter.update(block)
+        ppm, worst = counter.result()
+        assert ppm[0] * signal.size / 1e6 == pytest.approx(clipped)
+        assert (worst[0] is None) == (clipped == 0)
+
+
+def interrupted(*gaps: tuple[float, float], fade_s: float = 0.0) -> Dropouts:
+    """Ten seconds of noise as the mixture, and the same with silences as the stem."""
+    mixture = 0.1 * noise(8, 10 * RATE)
+    envelope = np.ones(10 * RATE)
+    for start, end in gaps:
+        first, last, fade = round(start * RATE), round(end * RATE), round(fade_s * RATE)
+        envelope[first - fade : first] = 10 ** (-6 * np.arange(fade) / max(fade, 1))
+        envelope[first:last] = 0
+    dropouts = Dropouts()
+    for block in blocks(np.stack([mixture, mixture * envelope]).astype(np.float32)):
+        dropouts.update(block)
+    return dropouts
+
+
+def test_cut_silences_are_dropouts() -> None:
+    (found,) = interrupted((2, 2.5), (5, 6)).result()
+    assert found.dropout_frac == pytest.approx(0.15, abs=0.01)
+    assert found.dead_frac == pytest.approx(0.15, abs=0.01)
+    assert found.cuts_per_min == pytest.approx(12)
+    assert found.longest == pytest.approx((5, 6), abs=0.02)
+    assert found.tail_cut_s == 0
+
+
+def test_rests_that_fade_out_are_none() -> None:
+    (found,) = interrupted((2, 2.5), (5, 6), fade_s=0.4).result()
+    assert found.dead_frac == pytest.approx(0.15, abs=0.02)
+    assert (found.dropout_frac, found.cuts_per_min, found.longest) == (0, 0, None)
+
+
+def test_a_tail_that_is_cut_is_told_from_one_that_fades() -> None:
+    (cut,) = interrupted((7, 10)).result()
+    assert cut.tail_gap_s == pytest.approx(3, abs=0.02)
+    assert cut.tail_cut_s == cut.tail_gap_s
+    assert cut.tail == pytest.approx((7, 10), abs=0.02)
+    assert cut.dropout_frac == 0
+    (faded,) = interrupted((7, 10), fade_s=0.5).result()
+    assert faded.tail_gap_s == pytest.approx(3, abs=0.15)
+    assert faded.tail_cut_s == 0
+
+
+def test_bandwidth_and_cliff_of_a_low_passed_stem() -> None:
+    mixture = noise(9, 2 * BLOCK)
+    spectrum = np.fft.rfft(mixture)
+    spectrum[int(8000 / RATE * len(mixture)) :] = 0
+    faded = np.minimum(np.minimum(np.arange(2 * BLOCK), np.arange(2 * BLOCK)[::-1]) / 5000, 1)
+    stem = (np.fft.irfft(spectrum, len(mixture)) * faded**2).astype(np.float32)
+    spectra = LongTermSpectrum(1)
+    for block in blocks(np.stack([mixture, stem])):
+        spectra.update(block)
+    bandwidth, _, cliff_rel = spectra.result()
+    assert bandwidth[0] == pytest.approx(RATE / 2)
+    assert bandwidth[1] == pytest.approx(8000, abs=300)
+    assert cliff_rel[0] > 60
+
+
+def test_decibels_of_nothing_are_floored_or_not_a_number() -> None:
+    assert decibels(0.0, 1.0) == -100
+    assert decibels(100.0) == 20
+    assert np.isnan(decibels(1.0, 0.0))
+
+
+# --- ramps and reasons ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ramp", RAMPS, ids=lambda ramp: ramp.measure)
+def test_a_ramp_runs_from_zero_to_one(ramp: object) -> None:
+    from tasks.quality.ramps import Ramp
+
+    assert isinstance(ramp, Ramp)
+    middle = (ramp.zero + ramp.one) / 2
+    beyond = ramp.one - ramp.zero
+    assert ramp.sub_score(ramp.zero) == ramp.sub_score(ramp.zero - beyond) == 0
+    assert ramp.sub_score(ramp.one) == ramp.sub_score(ramp.one + beyond) == 1
+    assert ramp.sub_score(middle) == pytest.approx(0.5)
+
+
+def test_sub_scores_come_worst_first_and_skip_what_was_not_measured() -> None:
+    scored = sub_scores(
+        {"est_sdr_db": 7.0, "rough_db": 9.0, "leak_db": None, "xcorr_max": math.nan}
+    )
+    assert [(round(score, 2), ramp.code) for score, ramp in scored] == [
+        (0.0, "rough_spectrum"),
+        (0.5, "estimated_sdr_low"),
+    ]
+
+
+def test_every_code_has_a_sentence_and_advice() -> None:
+    assert set(TEXTS) == set(CODES)
+    assert {ramp.code for ramp in RAMPS} <= set(CODES)
+    for code in CODES:
+        made = reason(code, stem="vocals", other="drums", value=1.0, span=(1.0, 2.0))
+        assert "<" not in made.code
+        assert "{" not in made.sentence
+        assert made.sentence.count(".") >= 2
+    assert reason("bleed_from_<stem>", stem="vocals", other="drums").code == "bleed_from_drums"
+    silent = reason("<stem>_silent_but_expected", stem="vocals")
+    assert silent.code == "vocals_silent_but_expected"
