@@ -1,0 +1,65 @@
+"""Which table file holds the row of which separation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from tasks.errors import ContractBroken
+from tasks.recording import tables
+from tasks.recording.layout import Key
+from tasks.recording.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+def digest(*texts: str) -> int:
+    """Eight bytes that stand for some texts: 10^6 of them collide with a chance of 10^-7."""
+    joined = "\0".join(texts).encode("utf-8", "backslashreplace")
+    return int.from_bytes(blake2b(joined, digest_size=8).digest(), "big")
+
+
+class RowKeys:
+    """A process's view of the tracks table's keys: each file is read once, by its name.
+
+    A file's name never comes back with other keys: rewriting keeps them, a rebuild takes new
+    names.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[str] = []
+        self._number: dict[str, int] = {}
+        self._of: dict[int, int] = {}
+
+    def refresh(self, store: Store) -> None:
+        """Take in the files that came, and forget those that went."""
+        present = tables.files_of(store, "tracks")
+        for gone in self._number.keys() - set(present):
+            del self._number[gone]
+        for file in present:
+            if file not in self._number:
+                self.add(file, _keys_in(store, file))
+
+    def add(self, file: str, keys: Iterable[Key]) -> None:
+        self._number[file] = len(self._files)
+        self._files.append(file)
+        for key in keys:
+            self._of[digest(*key)] = self._number[file]
+
+    def file_of(self, key: Key) -> str | None:
+        """The place of the file that has the row of `key`."""
+        number = self._of.get(digest(*key))
+        if number is None or self._files[number] not in self._number:
+            return None
+        return self._files[number]
+
+
+def _keys_in(store: Store, file: str) -> list[Key]:
+    try:
+        found = tables.read(store, "tracks", ["track_id", "separation_id"], [file])
+    except ContractBroken as error:
+        # One damaged file must not keep a night's work from being recorded.
+        _log.warning("%s", error)
+        return []
+    return list(zip(*(column.to_pylist() for column in found.columns), strict=True))

@@ -1,0 +1,309 @@
+"""A library of separations: what `interfaces.md` calls LIBRARY."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.contracts import Failure, TrackReport
+from tasks.errors import ContractBroken, PassingError, SettingsError, StemwrightError
+from tasks.recording import disk, scratch, sidecar
+from tasks.recording.faults import STAGE, broken, recording
+from tasks.recording.layout import REPORT, Key, place_of, slug
+from tasks.recording.local import LOCK_TIMEOUT_S, OWN, LocalStore
+from tasks.recording.objects import ObjectStore, demand_driver
+from tasks.recording.recorder import Recorder, Unreadable
+from tasks.recording.rows import value_row
+from tasks.recording.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.recording.index import Alias, LibraryIndex
+    from tasks.recording.schema import Table
+
+_log = logging.getLogger(__name__)
+
+
+class Library:
+    """A library in a local folder or in an object store (any fsspec URL).
+
+    Costs nothing to make, pickles as its URL, and may be shared by threads. Every method raises
+    `StemwrightError`s of the stage "record": `DiskFull`, `SettingsError` (it can't be written),
+    `ContractBroken` (something in it is damaged), `NetworkFault` (an object store's trouble).
+
+    Args:
+        url: A path, or a URL such as `s3://bucket/library`.
+
+    Raises:
+        SettingsError: No such kind of store, or its driver isn't installed.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = _resolved(url)
+        self.is_local = "://" not in self.url
+        self._store: Store = ObjectStore(self.url)
+        if self.is_local:
+            self._store = LocalStore(Path(self.url))
+        self._recorder = Recorder(self._store)
+
+    def __reduce__(self) -> tuple[type[Library], tuple[str]]:
+        return Library, (self.url,)
+
+    def __repr__(self) -> str:
+        return f"Library({self.url!r})"
+
+    # --- separations --------------------------------------------------------------------------
+
+    def is_finished(self, track_id: str, separation_id: str) -> bool:
+        """Whether this separation is in the library, whole."""
+        place = place_of(track_id, separation_id)
+        with self._recording():
+            if self._store.exists(f"{place}/{REPORT}"):
+                return True
+            if not (isinstance(self._store, LocalStore) and self._store.is_replaced(place)):
+                return False
+            # Between the two renames of a replacement; or it died there, and we put it right.
+            with self._exclusive():
+                return self._store.exists(f"{place}/{REPORT}")
+
+    def report(self, track_id: str, separation_id: str) -> TrackReport:
+        """The report of a finished separation.
+
+        Raises:
+            ContractBroken: It isn't finished, or its report.json is damaged.
+        """
+        place = place_of(track_id, separation_id)
+        with self._recording():
+            try:
+                data = self._store.read(f"{place}/{REPORT}")
+            except FileNotFoundError:
+                raise broken(f"{self.folder(track_id, separation_id)} isn't finished.") from None
+            return sidecar.parse(data, (track_id, separation_id))
+
+    def folder(self, track_id: str, separation_id: str) -> str:
+        """The path or URL of a separation's folder, finished or not."""
+        return self._store.address(place_of(track_id, separation_id))
+
+    @contextmanager
+    def workspace(self, run_id: str) -> Iterator[Path]:
+        """A scratch folder for one run, from which `commit` takes finished separations.
+
+        It lies in the library's own file system, or for an object store in this machine's
+        temporary folder. It is gone at the end however that comes: what a killed run left is
+        cleared away by the next one here.
+        """
+        with self._recording():
+            root = self._store.scratch
+            scratch.sweep(root, keep=OWN)
+            self.recover()
+            held = scratch.held(root, f"{slug(run_id)}-{uuid.uuid4().hex[:8]}")
+            folder = held.__enter__()
+        try:
+            yield folder
+        finally:
+            held.__exit__(None, None, None)
+
+    def commit(self, folder: Path, report: TrackReport, *, replace: bool = False) -> TrackReport:
+        """Put a separation into the library, whole or not at all.
+
+        On a local file system a crash at any point leaves what was there before or the new one,
+        complete. After an error the same call may be made again. The rows of a separation that
+        was replaced are brought up to date; those of a new one are for `write_rows`.
+
+        Args:
+            folder: In the workspace: the mixture's and the stems' files. It is used up.
+            report: Names those files; its paths count by their last part only.
+            replace: Take the place of a separation that is finished already.
+
+        Returns:
+            The report as recorded: ours, or that of another worker who was first.
+
+        Raises:
+            DiskFull, SettingsError, NetworkFault: The library's storage.
+            ContractBroken: A file that the report names isn't there.
+        """
+        place = place_of(report.track_id, report.separation_id)
+        with self._recording(report.label):
+            ours = sidecar.relative(report)
+            finished = self._store.exists(f"{place}/{REPORT}")
+            if finished and not (replace and folder.is_dir()):
+                return self._winner(folder, report)
+            sidecar.seal(folder, ours)
+            if not finished and self._store.commit(folder, place):
+                disk.clear(folder)
+                return ours
+            return self._commit_over(folder, ours, place, replace)
+
+    def _commit_over(
+        self, folder: Path, ours: TrackReport, place: str, replace: bool
+    ) -> TrackReport:
+        won = False
+        with self._exclusive():
+            finished = self._store.exists(f"{place}/{REPORT}")
+            if replace or not finished:
+                won = self._store.replace(folder, place)
+                if finished:
+                    self._recorder.refresh([place])
+                    self._store.forget(place)
+        if not won:
+            return self._winner(folder, ours)
+        disk.clear(folder)
+        return ours
+
+    def _winner(self, folder: Path, report: TrackReport) -> TrackReport:
+        winner = self.report(report.track_id, report.separation_id)
+        disk.clear(folder)
+        return winner
+
+    # --- tables -------------------------------------------------------------------------------
+
+    def write_rows(self, reports: Sequence[TrackReport]) -> None:
+        """Record committed separations in `reports/tracks` and `reports/stems`, both or neither.
+
+        One file a table and call, so call it for batches. A separation that has a row already
+        keeps exactly one: it is replaced if the folder's report.json says otherwise.
+        """
+        if reports:
+            with self._recording(), self._exclusive():
+                self._recorder.record(reports, reports[0].run.run_id)
+
+    def ensure_rows(self, keys: Iterable[Key]) -> int:
+        """Write the rows that finished separations lack; returns how many they were.
+
+        `keys` are (track_id, separation_id). A process that died between `commit` and
+        `write_rows` leaves such.
+        """
+        wanted = list(dict.fromkeys(keys))
+        if not wanted:
+            return 0
+        with self._recording(), self._exclusive():
+            return self._recorder.ensure(wanted)
+
+    def record_failures(self, failures: Sequence[Failure]) -> None:
+        """Add failed attempts to `reports/failures`."""
+        if failures:
+            rows = [value_row(failure) for failure in failures]
+            with self._recording(), self._exclusive():
+                self._recorder.append("failures", rows, failures[0].run_id)
+
+    def record_aliases(self, aliases: Sequence[Alias]) -> None:
+        """Remember sources that hold the audio of a known track, so that none is read again."""
+        if aliases:
+            rows = [value_row(alias) for alias in aliases]
+            with self._recording(), self._exclusive():
+                self._recorder.append("aliases", rows, aliases[0].run_id)
+
+    def record_alias(
+        self, track_id: str, separation_id: str, source: str, fingerprint: str = ""
+    ) -> None:
+        """One alias; see `record_aliases`, which makes one file of many."""
+        from tasks.recording.index import Alias
+
+        alias = Alias(
+            track_id=track_id,
+            separation_id=separation_id,
+            source=source,
+            fingerprint=fingerprint,
+        )
+        self.record_aliases([alias])
+
+    def rebuild(self, on_unreadable: Unreadable | None = None) -> int:
+        """Make `reports/tracks` and `reports/stems` anew from every report.json.
+
+        Also makes few large files of many small ones. Returns the number of separations.
+        `on_unreadable` is told of each folder whose report.json can't be read, and why; by
+        default that is logged. Other writers wait meanwhile.
+        """
+        with self._recording(), self._exclusive():
+            return self._recorder.rebuild(on_unreadable or _warn)
+
+    def recover(self) -> None:
+        """Finish, or undo, what a process that died while writing left half-done.
+
+        `workspace` does it first, and so does every reading of the tables. Nothing is done, and
+        nothing waits, while a process that lives is writing.
+        """
+        if isinstance(self._store, LocalStore) and self._store.unsettled():
+            with self._recording(), suppress(PassingError), self._exclusive(timeout_s=0.0):
+                pass
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def index(self, separation_ids: Collection[str] | None = None) -> LibraryIndex:
+        """What a run needs to resume; of finished separations only those with these ids."""
+        from tasks.recording.index import load
+
+        with self._recording():
+            self._settled()
+            return load(self._store, separation_ids)
+
+    def tracks(self) -> pd.DataFrame:
+        """The newest report of each track and separation, oldest first."""
+        return self._frame("tracks", ["track_id", "separation_id"])
+
+    def stems(self) -> pd.DataFrame:
+        """The stems of `tracks()`."""
+        return self._frame("stems", ["track_id", "separation_id", "stem"])
+
+    def failures(self) -> pd.DataFrame:
+        """Every failed attempt, oldest first."""
+        return self._frame("failures", [])
+
+    def _frame(self, table: Table, key: list[str]) -> pd.DataFrame:
+        from tasks.recording.tables import read
+
+        with self._recording():
+            self._settled()
+            frame: pd.DataFrame = read(self._store, table).to_pandas()
+        frame = frame.sort_values("created_at", kind="stable")
+        if key:
+            frame = frame.drop_duplicates(key, keep="last")
+        return frame.reset_index(drop=True)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _recording(self, label: str = "") -> AbstractContextManager[None]:
+        return recording(label, remote=self._store.remote)
+
+    @contextmanager
+    def _exclusive(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        with self._store.lock(timeout_s):
+            for place in self._store.settle():
+                try:
+                    self._recorder.refresh([place])
+                except ContractBroken as error:
+                    _warn(place, error)
+                self._store.forget(place)
+            yield
+
+    def _settled(self) -> None:
+        try:
+            self.recover()
+        except SettingsError:
+            # A library that may only be read is read as it stands.
+            _log.info("%s can't be written; reading it as it is.", self.url)
+
+
+def _warn(place: str, error: StemwrightError) -> None:
+    _log.warning("%s: %s", place, error)
+
+
+def _resolved(url: str | Path) -> str:
+    from fsspec.core import split_protocol
+
+    text = str(url)
+    if not text.strip():
+        raise SettingsError("the library has no name.", stage=STAGE, remedy="Set --library.")
+    protocol, path = split_protocol(text) if isinstance(url, str) else (None, text)
+    if protocol in (None, "file", "local"):
+        try:
+            return str(Path(path).expanduser().absolute())
+        except RuntimeError as error:
+            raise SettingsError(f"{path}: {error}", remedy="Set --library.") from error
+    demand_driver(protocol)
+    return text.rstrip("/")

@@ -1,0 +1,151 @@
+"""Writes table rows so that each separation has exactly one, whoever writes and however often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tasks.contracts import TrackReport
+from tasks.errors import StemwrightError
+from tasks.recording import sidecar, tables
+from tasks.recording.faults import of_os
+from tasks.recording.keys import RowKeys
+from tasks.recording.layout import REPORT, Key, key_of, place_of
+from tasks.recording.rows import Row, stem_rows, track_row
+from tasks.recording.schema import Table
+from tasks.recording.store import Store
+
+_log = logging.getLogger(__name__)
+
+ROWS_PER_FILE = 5_000
+Unreadable = Callable[[str, StemwrightError], None]
+"""Told of a separation's folder and why its report.json can't be read."""
+
+
+class Recorder:
+    """The tables of one store. Every method expects the store's lock to be held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys = RowKeys()
+
+    def record(self, reports: Iterable[TrackReport], run_id: str = "") -> None:
+        """Write the rows of `reports`; a separation with a row keeps one, brought up to date."""
+        by_key = {(report.track_id, report.separation_id): report for report in reports}
+        self._keys.refresh(self._store)
+        fresh: dict[Key, TrackReport] = {}
+        again: dict[str, dict[Key, TrackReport]] = {}
+        for key, report in by_key.items():
+            file = self._keys.file_of(key)
+            (fresh if file is None else again.setdefault(file, {}))[key] = report
+        with self._store.staging() as staged:
+            name = tables.new_name(run_id)
+            if fresh:
+                _stage_reports(staged, name, fresh.values())
+            for file, changed in again.items():
+                self._stage_rewritten(staged, file, changed)
+            if any(staged.iterdir()):
+                self._store.publish(staged, remove=[])
+        if fresh:
+            self._keys.add(f"reports/tracks/{name}", fresh)
+
+    def _stage_rewritten(self, staged: Path, file: str, changed: dict[Key, TrackReport]) -> None:
+        """Stage `file`, and its twin of stems, with the rows of some separations replaced."""
+        old = tables.read(self._store, "tracks", files=[file])
+        # The folder knows which of two writers won its place; their clocks don't.
+        truth = {key: self.sidecar(key) or report for key, report in changed.items()}
+        rows = [track_row(report) for report in truth.values()]
+        if _holds(old, rows):
+            return
+        twin = file.replace("reports/tracks/", "reports/stems/")
+        stems = [row for report in truth.values() for row in stem_rows(report)]
+        files = [twin] if self._store.exists(twin) else []
+        old_stems = tables.read(self._store, "stems", files=files)
+        name = file.rsplit("/", 1)[-1]
+        tables.stage(staged, "tracks", name, _replaced("tracks", old, rows))
+        tables.stage(staged, "stems", name, _replaced("stems", old_stems, stems))
+
+    def ensure(self, keys: Iterable[Key]) -> int:
+        """Write, from the sidecars, the rows that finished separations of `keys` lack."""
+        self._keys.refresh(self._store)
+        missing = (self.sidecar(key) for key in keys if self._keys.file_of(key) is None)
+        found = [report for report in missing if report is not None]
+        if found:
+            self.record(found, "ensured")
+        return len(found)
+
+    def refresh(self, places: Iterable[str]) -> None:
+        """Bring the rows that there are for `places` up to date with their sidecars."""
+        self._keys.refresh(self._store)
+        keys = [key for key in map(key_of, places) if self._keys.file_of(key) is not None]
+        self.record(report for key in keys if (report := self.sidecar(key)) is not None)
+
+    def sidecar(self, key: Key) -> TrackReport | None:
+        place = f"{place_of(*key)}/{REPORT}"
+        if not self._store.exists(place):
+            return None
+        try:
+            return sidecar.parse(self._store.read(place), key)
+        except StemwrightError as error:
+            _log.warning("%s", error)
+            return None
+
+    def rebuild(self, on_unreadable: Unreadable) -> int:
+        """Make both tables anew from every sidecar, in one step for who reads them."""
+        old = [*tables.files_of(self._store, "tracks"), *tables.files_of(self._store, "stems")]
+        count = 0
+        with self._store.staging() as staged:
+            chunk: list[TrackReport] = []
+            for report in self._all_sidecars(on_unreadable):
+                chunk.append(report)
+                count += 1
+                if len(chunk) == ROWS_PER_FILE:
+                    _stage_reports(staged, tables.new_name("rebuilt"), chunk)
+                    chunk.clear()
+            if chunk:
+                _stage_reports(staged, tables.new_name("rebuilt"), chunk)
+            self._store.publish(staged, remove=old)
+        return count
+
+    def _all_sidecars(self, on_unreadable: Unreadable) -> Iterable[TrackReport]:
+        for place, data in self._store.sidecars():
+            try:
+                if isinstance(data, OSError):
+                    raise of_os(data)
+                yield sidecar.parse(data, key_of(place))
+            except StemwrightError as error:
+                on_unreadable(place, error)
+
+    def append(self, table: Table, rows: list[Row], run_id: str) -> None:
+        """Add one file of rows to a table that keeps all of its history."""
+        with self._store.staging() as staged:
+            tables.stage(staged, table, tables.new_name(run_id), tables.of_rows(table, rows))
+            self._store.publish(staged, remove=[])
+
+
+def _stage_reports(staged: Path, name: str, reports: Iterable[TrackReport]) -> None:
+    some = list(reports)
+    tables.stage(staged, "tracks", name, tables.of_rows("tracks", map(track_row, some)))
+    stems = [row for report in some for row in stem_rows(report)]
+    tables.stage(staged, "stems", name, tables.of_rows("stems", stems))
+
+
+def _holds(table: Any, rows: list[Row]) -> bool:
+    found = {_key(row): row for row in table.to_pylist()}
+    wanted: list[Row] = tables.of_rows("tracks", rows).to_pylist()
+    return wanted == [found.get(_key(row)) for row in rows]
+
+
+def _replaced(table: Table, old: Any, rows: list[Row]) -> Any:
+    import pyarrow as pa
+
+    gone = {_key(row) for row in rows}
+    columns = (old.column(name).to_pylist() for name in ("track_id", "separation_id"))
+    kept = old.filter(pa.array([key not in gone for key in zip(*columns, strict=True)], pa.bool_()))
+    return pa.concat_tables([kept, tables.of_rows(table, rows)])
+
+
+def _key(row: Row) -> Key:
+    return row["track_id"], row["separation_id"]

@@ -1,0 +1,104 @@
+"""`report.json`: written last, with names relative to its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.contracts import TrackReport
+from tasks.recording import disk
+from tasks.recording.faults import broken
+from tasks.recording.layout import REPORT, Key
+
+
+def plain(text: str) -> str:
+    """Text that UTF-8 can hold: the undecodable bytes of a file's name become `\\udcXX`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain_all(value: Any) -> Any:
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        return {plain(key): _plain_all(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_all(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def relative(report: TrackReport) -> TrackReport:
+    """The report as its folder holds it: every path a bare file name."""
+    checks = report.completeness.stems
+    return TrackReport.model_validate(
+        _plain_all(report.model_dump())
+        | {
+            "mixture": _named(report.mixture.model_dump(), report.mixture.path),
+            "stem_set": _plain_all(report.stem_set.model_dump())
+            | {"stems": {name: path.name for name, path in report.stem_set.stems.items()}},
+            "completeness": _plain_all(report.completeness.model_dump())
+            | {"stems": {name: _named(c.model_dump(), c.path) for name, c in checks.items()}},
+        }
+    )
+
+
+def _named(dumped: dict[str, Any], path: Path) -> dict[str, Any]:
+    return {**_plain_all(dumped), "path": path.name}
+
+
+def dump(report: TrackReport) -> bytes:
+    text = json.dumps(report.model_dump(mode="json"), ensure_ascii=False, indent=2)
+    return text.encode("utf-8") + b"\n"
+
+
+def parse(data: bytes, key: Key) -> TrackReport:
+    """Read a sidecar.
+
+    Raises:
+        ContractBroken: It is damaged, of another version, or of another separation than `key`.
+    """
+    try:
+        report = TrackReport.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        cause = f"report.json can't be read: {first['msg']} (at {where or 'its start'})."
+        raise broken(f"{'/'.join(key)}: {cause}", "Remove the folder and run again.") from error
+    if (report.track_id, report.separation_id) != key:
+        found = f"{report.track_id}/{report.separation_id}"
+        raise broken(f"{'/'.join(key)}: its report.json is that of {found}.")
+    return report
+
+
+def seal(folder: Path, report: TrackReport) -> None:
+    """Make `folder` whole: the report's files and no others, flushed, then report.json.
+
+    Raises:
+        ContractBroken: A file of the report isn't there, or isn't of the size that was checked.
+        OSError: The disk.
+    """
+    files = {report.mixture.path.name, *(path.name for path in report.stem_set.stems.values())}
+    for name in sorted(files):
+        _demand_file(folder / name)
+    for check in report.completeness.stems.values():
+        if check.path.name in files and (folder / check.path.name).stat().st_size != check.bytes:
+            raise broken(f"{check.path.name} changed after it was validated.", "Run again.")
+    for stray in folder.iterdir():
+        if stray.name not in files:
+            disk.clear(stray) if stray.is_dir() and not stray.is_symlink() else stray.unlink()
+    for name in sorted(files):
+        disk.sync(folder / name)
+    disk.write_synced(folder / REPORT, dump(report))
+
+
+def _demand_file(path: Path) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        raise broken(f"{path.name} is named by the report but was never written.") from None
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        raise broken(f"{path.name} is empty or not a plain file.")
