@@ -1,0 +1,224 @@
+"""The sections of the settings: every key that YAML, the environment and the Blocks share.
+
+Zero and the empty string stand for "let Stemwright choose", so that no form needs a null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
+
+from tasks import contracts
+from tasks.contracts import BitDepth, Provider, Value, Workload
+
+EXAMPLE_BASE_URL = "https://api.example.com/v1"
+"""The address in the article's template: it stands for an API and is none."""
+
+
+def _depth_as_text(value: Any) -> Any:
+    # YAML reads `bit_depth: 16` as a number.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _names(value: Any) -> Any:
+    """`"vocals, drums"` as the list that it means: variables and command lines hold only text."""
+    if isinstance(value, str):
+        return tuple(name for part in value.split(",") if (name := part.strip()))
+    return value
+
+
+def _clean_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value().strip()
+    if not (key.isascii() and all("!" <= char <= "~" for char in key)):
+        raise ValueError("holds a character that no API key has, such as a space or a line break")
+    return SecretStr(key)
+
+
+def _clean_base_url(value: str) -> str:
+    url = value.strip().rstrip("/")
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or a password; a key belongs in engine.api_key")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ValueError(f"must be an address such as {EXAMPLE_BASE_URL}")
+    return url
+
+
+Depth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+UpperLevel = Annotated[
+    Level, BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+]
+LibraryUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        title="Library",
+        description="A folder or an fsspec URL: where stems, reports and tables go.",
+    ),
+]
+
+
+class CloudApi(Value):
+    """An HTTP separation service: where it is, its key, and how patiently it is asked."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    api_key: Annotated[SecretStr, AfterValidator(_clean_key)] = Field(
+        default=SecretStr(""), title="API key", description="Sent to the API's own origin only."
+    )
+    base_url: Annotated[str, AfterValidator(_clean_base_url)] = Field(
+        default="", title="Base URL", description="Up to and without /separate."
+    )
+    max_retries: int = Field(
+        default=20, ge=0, le=1000, title="Retries", description="Of one request or poll, at most."
+    )
+    backoff_multiplier: float = Field(
+        default=1.5, ge=1, le=10, title="Backoff multiplier", description="Of the wait, each time."
+    )
+    max_backoff_seconds: float = Field(
+        default=30.0, gt=0, le=3600, title="Longest wait", description="Between polls, in seconds."
+    )
+
+
+class EngineSettings(CloudApi):
+    """What separates: this machine or a service, and under which limits."""
+
+    provider: Provider = Field(
+        default="auto",
+        title="Provider",
+        description="Auto takes a GPU, then a configured API, then the CPU.",
+    )
+    workload: Workload = Field(
+        default="batch", title="Workload", description="What the order of engines is tuned for."
+    )
+    deadline_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        title="Deadline of a track",
+        description="In seconds; 0 goes by the track's length.",
+    )
+    models_dir: str = Field(
+        default="", title="Models folder", description="Empty is the usual place."
+    )
+    offline: bool = Field(
+        default=False, title="Offline", description="No network: no downloads and no cloud."
+    )
+
+
+class AudioSettings(Value):
+    """The lossless audio that is separated."""
+
+    input_format: Literal["wav", "flac"] = Field(
+        default="wav", title="Upload format", description="Of the audio given to a cloud engine."
+    )
+    sample_rate: int = Field(
+        default=contracts.SAMPLE_RATE_HZ,
+        ge=8_000,
+        le=192_000,
+        title="Sample rate",
+        description="Of the mixture and its stems, in hertz.",
+    )
+    bit_depth: Depth = Field(
+        default="24", title="Bit depth", description="The mixture's least; deeper sources stay so."
+    )
+    normalize_before_submit: bool = Field(
+        default=True,
+        title="Normalize before submitting",
+        description="Off gives a cloud engine the source's own bytes.",
+    )
+
+
+class GpuSettings(Value):
+    """How this machine's GPU is used."""
+
+    auto_detect: bool = Field(
+        default=True, title="Look for a GPU", description="Off leaves it alone unless asked for."
+    )
+    clear_cache_between_jobs: bool = Field(
+        default=True, title="Clear its cache", description="Give memory back between tracks."
+    )
+    fallback_to_cloud_on_oom: bool = Field(
+        default=True,
+        title="Cloud when memory runs out",
+        description="Once no smaller plan is left, and only with an API configured.",
+    )
+
+
+class LoggingSettings(Value):
+    """What is logged."""
+
+    level: UpperLevel = Field(default="INFO", title="Level", description="The least that is shown.")
+    log_retries: bool = Field(
+        default=True, title="Log retries", description="Each one, with its reason and its wait."
+    )
+    log_vram_usage: bool = Field(
+        default=True, title="Log GPU memory", description="Its peak, after each track."
+    )
+
+
+class SeparationSection(contracts.SeparationSettings):
+    """What to make of each mixture."""
+
+    stems: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(), title="Stems to keep", description="None means every stem of the model."
+    )
+    bit_depth: Depth = Field(
+        default="24",
+        title="Bit depth",
+        description="Of the stems, where not said: audio.bit_depth's. 32f is for WAV only.",
+    )
+
+    def plain(self) -> contracts.SeparationSettings:
+        """The same as the value that the stages take."""
+        return contracts.SeparationSettings(
+            **{name: getattr(self, name) for name in contracts.SeparationSettings.model_fields}
+        )
+
+
+Stage = Literal["ingest", "normalize", "separate", "validate", "score", "record"]
+
+
+def _retries(default: int, stage: Stage) -> Any:
+    return Field(
+        default=default,
+        ge=0,
+        le=50,
+        title=f"Retries of {stage}",
+        description="Of what can pass by itself; the rest is never retried.",
+    )
+
+
+class RunSettings(Value):
+    """How a catalog is worked through."""
+
+    jobs: int = Field(
+        default=0, ge=0, le=1024, title="Jobs", description="Tracks beside the device; 0 chooses."
+    )
+    window: int = Field(
+        default=0, ge=0, le=100_000, title="Window", description="Tracks in flight; 0 chooses."
+    )
+    batch_size: int = Field(
+        default=0, ge=0, le=1000, title="Batch", description="Tracks a stage task; 0 chooses."
+    )
+    ingest_retries: int = _retries(2, "ingest")
+    normalize_retries: int = _retries(1, "normalize")
+    separate_retries: int = _retries(2, "separate")
+    validate_retries: int = _retries(1, "validate")
+    score_retries: int = _retries(1, "score")
+    record_retries: int = _retries(3, "record")
+    retry_delay_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        title="First wait",
+        description="Before a stage's retry, in seconds; doubled each time.",
+    )
+
+    def retries(self, stage: Stage) -> int:
+        """How often a stage's task is tried again."""
+        return int(getattr(self, f"{stage}_retries"))

@@ -1,0 +1,248 @@
+"""All settings of a run, from every door: `load_settings` merges them and tells where each is from.
+
+Precedence: command line, environment, file, Prefect Block, default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
+
+from blocks import layers
+from blocks.problems import (
+    SECRET_KEYS,
+    Problem,
+    mask_password,
+    settings_error,
+    wrong_kind,
+    wrong_value,
+)
+from blocks.redaction import MASK
+from blocks.sections import (
+    EXAMPLE_BASE_URL,
+    AudioSettings,
+    EngineSettings,
+    GpuSettings,
+    LibraryUrl,
+    LoggingSettings,
+    RunSettings,
+    SeparationSection,
+)
+from tasks import contracts
+from tasks.contracts import Value
+from tasks.errors import SettingsError
+
+DEFAULT_FILE = Path("stemwright.yaml")
+
+
+class StemwrightSettings(Value):
+    """Everything that can be configured; the sections are the YAML's."""
+
+    engine: EngineSettings = Field(
+        default=EngineSettings(), title="Engine", description="What separates."
+    )
+    audio: AudioSettings = Field(
+        default=AudioSettings(), title="Audio", description="The audio that is separated."
+    )
+    gpu: GpuSettings = Field(
+        default=GpuSettings(), title="GPU", description="How this machine's GPU is used."
+    )
+    logging: LoggingSettings = Field(
+        default=LoggingSettings(), title="Logging", description="What is logged."
+    )
+    separation: SeparationSection = Field(
+        default=SeparationSection(), title="Separation", description="What to make of each mixture."
+    )
+    ingest: contracts.IngestPolicy = Field(
+        default=contracts.IngestPolicy(), title="Ingest", description="What may be fetched."
+    )
+    quality: contracts.QualityPolicy = Field(
+        default=contracts.QualityPolicy(), title="Quality", description="From score to verdict."
+    )
+    completeness: contracts.CompletenessPolicy = Field(
+        default=contracts.CompletenessPolicy(),
+        title="Completeness",
+        description="When a stem set counts as whole.",
+    )
+    library: LibraryUrl = "./library"
+    run: RunSettings = Field(
+        default=RunSettings(), title="Run", description="How a catalog is worked through."
+    )
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _unset_key_variables: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stems_follow_the_mixture(cls, data: Any) -> Any:
+        # `audio.bit_depth: 16` in the article means its stems too.
+        if not isinstance(data, Mapping):
+            return data
+        audio, separation = data.get("audio"), data.get("separation", {})
+        if not isinstance(audio, Mapping) or not isinstance(separation, Mapping):
+            return data
+        floats_in_flac = audio.get("bit_depth") == "32f" and separation.get("format") != "wav"
+        if "bit_depth" not in audio or "bit_depth" in separation or floats_in_flac:
+            return data
+        return {**data, "separation": {**separation, "bit_depth": audio["bit_depth"]}}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StemwrightSettings:
+        thresholds = self.quality.thresholds
+        contradictions = {
+            "separation.bit_depth: FLAC holds no floats; set separation.format to wav, or a depth "
+            "of 16 or 24": (self.separation.format, self.separation.bit_depth) == ("flac", "32f"),
+            "quality.thresholds.fail: must not be above quality.thresholds.review": (
+                thresholds.fail > thresholds.review
+            ),
+            "quality.residual_fail_db: must not be under quality.residual_review_db": (
+                self.quality.residual_fail_db < self.quality.residual_review_db
+            ),
+            "ingest.min_duration_s: must not be above ingest.max_duration_s": (
+                self.ingest.min_duration_s > self.ingest.max_duration_s
+            ),
+        }
+        if wrong := [sentence for sentence, holds in contradictions.items() if holds]:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @property
+    def models_dir(self) -> Path | None:
+        """The folder of models that was set, or None for the usual one."""
+        return Path(self.engine.models_dir).expanduser() if self.engine.models_dir else None
+
+    @property
+    def cloud_configured(self) -> bool:
+        """Whether there is a service to ask: a key, and an address that isn't the template's."""
+        has_key = bool(self.engine.api_key.get_secret_value())
+        return has_key and self.engine.base_url not in ("", EXAMPLE_BASE_URL)
+
+    def require_cloud(self) -> None:
+        """Check that a service can be asked.
+
+        Raises:
+            SettingsError: What is missing: the key (and its variable's name), or the address.
+        """
+        if not self.engine.api_key.get_secret_value():
+            variables = " and ".join(self._unset_key_variables)
+            raise SettingsError(
+                f"{variables} is not set." if variables else "engine.api_key is not set.",
+                remedy=f"Set {variables or 'STEMWRIGHT_ENGINE__API_KEY'} to the service's key.",
+            )
+        if not self.cloud_configured:
+            stands = "is the article's example" if self.engine.base_url else "is not set"
+            raise SettingsError(
+                f"engine.base_url {stands}.", remedy="Set it to the address of your service."
+            )
+
+    def audio_policy(self) -> contracts.AudioPolicy:
+        """What normalization makes of a source."""
+        return contracts.AudioPolicy(
+            sample_rate_hz=self.audio.sample_rate,
+            bit_depth=self.audio.bit_depth,
+            min_duration_s=self.ingest.min_duration_s,
+            max_duration_s=self.ingest.max_duration_s,
+        )
+
+    def ingest_policy(self) -> contracts.IngestPolicy:
+        """What may be fetched; `engine.offline` means it too."""
+        offline = self.ingest.offline or self.engine.offline
+        return self.ingest.model_copy(update={"offline": offline})
+
+    def separation_settings(self) -> contracts.SeparationSettings:
+        """What to make of each mixture."""
+        return self.separation.plain()
+
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """What must never be shown, for `install_redaction`."""
+        return (self.engine.api_key,) if self.engine.api_key.get_secret_value() else ()
+
+    def sources(self) -> dict[str, str]:
+        """Where each key that was set comes from; keys that stand at their default aren't in it."""
+        return dict(self._origins)
+
+    def redacted(self) -> dict[str, Any]:
+        """All settings as plain JSON types, for printing; secrets as `********`."""
+        shown = self.model_dump(mode="json")
+        for path in SECRET_KEYS:
+            section, key = path.split(".")
+            shown[section][key] = MASK if shown[section][key] else ""
+        shown["library"] = mask_password(shown["library"])
+        return shown
+
+
+def load_settings(
+    config: Path | None = None,
+    overrides: Mapping[str, Any] = {},
+    *,
+    environ: Mapping[str, str] | None = None,
+    block: str | Sequence[str] | None = None,
+) -> StemwrightSettings:
+    """The settings of a run.
+
+    Args:
+        config: A YAML file; without one, `./stemwright.yaml` if it exists.
+        overrides: The command line's choices, nested as the YAML is; None means not given.
+        environ: The environment, where it isn't this process's.
+        block: A saved Block such as `cloud-separation-api/prod`, or several, the later winning.
+
+    Raises:
+        SettingsError: All that is wrong, a line each, with the key, what was given and where.
+    """
+    environ = os.environ if environ is None else environ
+    if config is None and DEFAULT_FILE.is_file():
+        config = DEFAULT_FILE
+    blocks = [block] if isinstance(block, str) else list(block or ())
+
+    stack = [layers.from_block(name, StemwrightSettings) for name in blocks]
+    if config is not None:
+        stack.append(layers.from_file(config, StemwrightSettings, environ))
+    stack.append(layers.from_environment(StemwrightSettings, environ))
+    stack.append(layers.from_mapping(overrides, StemwrightSettings, "the command line"))
+
+    if problems := [problem for layer in stack for problem in layer.problems]:
+        raise settings_error(problems)
+    return _validated({key: item for layer in stack for key, item in layer.given.items()})
+
+
+def _validated(given: Mapping[str, layers.Given]) -> StemwrightSettings:
+    problems = [
+        Problem(sentence, item.origin)
+        for key, kind in layers.leaves(StemwrightSettings)
+        if (item := given.get(key))
+        and (sentence := wrong_kind(key, item.value, item.written, kind))
+    ]
+    if problems:
+        raise settings_error(problems)
+    try:
+        settings = StemwrightSettings.model_validate(layers.nested(given))
+    except ValidationError as error:
+        problems = _problems(error, given)
+    if problems:
+        # Raised out here: pydantic's error quotes what it was given, secrets included.
+        raise settings_error(problems)
+    settings._origins = {key: item.origin for key, item in given.items()}
+    if "separation.bit_depth" not in given and "bit_depth" in settings.separation.model_fields_set:
+        settings._origins["separation.bit_depth"] = given["audio.bit_depth"].origin
+    if key := given.get("engine.api_key"):
+        settings._unset_key_variables = key.unset
+    return settings
+
+
+def _problems(error: ValidationError, given: Mapping[str, layers.Given]) -> list[Problem]:
+    found: dict[str, Problem] = {}
+    for details in error.errors(include_url=False):
+        whole = ".".join(str(part) for part in details["loc"])
+        if not whole:
+            found[""] = Problem(f"{details['ctx']['error']}.", "")
+            continue
+        # A location may go on into a value, such as an item of a list.
+        path = next((key for key in given if whole == key or whole.startswith(f"{key}.")), "")
+        if path and path not in found:
+            item = given[path]
+            found[path] = Problem(wrong_value(path, details, item.written), item.origin)
+    return list(found.values())
