@@ -1,0 +1,64 @@
+"""How long a track may take, and the watch that is looked at between segments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tasks.errors import DeadlineMissed, Interrupted
+
+_FLOOR_S = 600.0
+_CPU_FACTOR = 60.0
+
+
+def default_deadline_s(duration_s: float, device: str) -> float | None:
+    """The deadline of a track for which none was set, in seconds.
+
+    A CPU gets sixty times the track's length, at least ten minutes: far beyond any machine in
+    use, but never for ever. A GPU gets none.
+    """
+    return max(_FLOOR_S, _CPU_FACTOR * duration_s) if device.startswith("cpu") else None
+
+
+class Watch:
+    """Ends a separation that ran out of time or was asked to stop.
+
+    `clock` is in seconds and only ever grows.
+    """
+
+    def __init__(
+        self,
+        track: str,
+        deadline_s: float | None,
+        stop: Callable[[], bool] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._track = track
+        self._deadline_s = deadline_s
+        self._stop = stop
+        self._clock = clock
+        self._started = clock()
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._clock() - self._started
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left, never negative; None without a deadline."""
+        return None if self._deadline_s is None else max(0.0, self._deadline_s - self.elapsed_s)
+
+    def check(self, done: float) -> None:
+        """Raise `Interrupted` or `DeadlineMissed` if it is time; `done` is the share done."""
+        if self._stop and self._stop():
+            raise Interrupted(
+                f"the run was asked to stop, {done:.0%} into the separation.",
+                track=self._track,
+                stage="separate",
+            )
+        if self._deadline_s is not None and self.elapsed_s > self._deadline_s:
+            raise DeadlineMissed(
+                f"its {self._deadline_s:g} s ran out with {done:.0%} of the separation done.",
+                track=self._track,
+                stage="separate",
+            )

@@ -1,0 +1,136 @@
+"""Turning demucs' pickled checkpoints into safetensors, once somebody vouches for them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.errors import SettingsError, SourceMissing, WeightsRefused, from_os_error
+from tasks.separation.models.digests import sha256_of
+from tasks.separation.models.registry import KNOWN_MODELS, published_checkpoints
+from tasks.separation.models.spec import NETWORKS, Bag, read_bag, read_network
+
+
+def import_checkpoint(
+    path: Path, models_dir: Path, name: str | None = None, *, trust: bool = False
+) -> Path:
+    """Convert `SIG.th` or `SIG-xxxxxxxx.th` to `SIG.safetensors` and `NAME.yaml` in `models_dir`.
+
+    A checkpoint is a pickle: opening it runs its code. It is opened only if its SHA-256 is one
+    that demucs publishes, or with `trust`.
+
+    Args:
+        path: The checkpoint.
+        models_dir: Where the model goes; made if needed.
+        name: The model's name; by default the released model that it belongs to, else SIG.
+        trust: The user vouches for the file.
+
+    Returns:
+        The safetensors file.
+
+    Raises:
+        SourceMissing: No such file.
+        WeightsRefused: Nobody vouches for it, or it holds no demucs model.
+        SettingsError: The name is taken by another model in that folder.
+    """
+    if not path.is_file():
+        raise SourceMissing(f"there is no file at {path}.")
+    signature = path.stem.split("-", 1)[0]
+    if not (trust or _published(path, signature)):
+        raise WeightsRefused(
+            f"{path.name} is a pickled checkpoint and isn't one that demucs published.",
+            remedy="If you trust where it came from, add --trust: opening it runs its code.",
+        )
+    name = name or _released_as(signature) or signature
+    bag = _bag_for(name, signature, models_dir)
+    tensors, metadata = _converted(path)
+    target = models_dir / f"{signature}.safetensors"
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        _write(target, tensors, metadata)
+        listing = models_dir / f"{name}.yaml"
+        listing.write_text(
+            yaml.safe_dump(bag.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        )
+    except OSError as error:
+        raise from_os_error(error) from error
+    read_network(target)
+    return target
+
+
+def _published(path: Path, signature: str) -> bool:
+    prefix = published_checkpoints().get(signature)
+    return bool(prefix) and sha256_of(path, fresh=True).startswith(str(prefix))
+
+
+def _released_as(signature: str) -> str | None:
+    owners = [
+        model.name for model in KNOWN_MODELS.values() if model.bag and signature in model.bag.models
+    ]
+    return owners[0] if len(owners) == 1 else None
+
+
+def _bag_for(name: str, signature: str, models_dir: Path) -> Bag:
+    known = KNOWN_MODELS.get(name)
+    listing = models_dir / f"{name}.yaml"
+    bag = (
+        read_bag(listing)
+        if listing.is_file()
+        else (known.bag if known and known.bag else Bag(models=(signature,)))
+    )
+    if signature not in bag.models:
+        raise SettingsError(
+            f"{name} is made of {', '.join(bag.models)}, and {signature} is none of them.",
+            remedy="Give another --name.",
+        )
+    return bag
+
+
+def _converted(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    import torch
+
+    try:
+        package = torch.load(path, map_location="cpu", weights_only=False)
+        klass, state = package["klass"], package["state"]
+        args, kwargs = list(package["args"]), dict(package["kwargs"])
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError,
+            ImportError, AttributeError) as error:  # fmt: skip
+        raise WeightsRefused(f"{path.name} holds no demucs checkpoint ({error}).") from error
+    named = f"{klass.__module__}.{klass.__qualname__}"
+    if named not in NETWORKS:
+        raise WeightsRefused(f"{path.name} holds a {named}, which isn't a demucs model.")
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(t) for t in state.values()):
+        raise WeightsRefused(
+            f"{path.name} is quantized.", remedy="Fetch it: `stemwright models fetch`."
+        )
+    metadata = {"klass": named, "args": _json(args), "kwargs": _json(kwargs)}
+    return {key: tensor.clone().contiguous() for key, tensor in state.items()}, metadata
+
+
+def _write(target: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    part = target.with_suffix(".part")
+    save_file(tensors, part, metadata=metadata)
+    part.replace(target)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_encode)
+
+
+def _encode(value: Any) -> Any:
+    # The encoding that demucs.hf._decode_json reads back.
+    if isinstance(value, Fraction):
+        return {
+            "_type": "fraction",
+            "numerator": value.numerator,
+            "denominator": value.denominator,
+        }
+    raise TypeError(f"a {type(value).__name__} can't be written as JSON")
