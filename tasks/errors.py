@@ -144,6 +144,7 @@ class PassingError(StemwrightError):
     """Can pass by itself: worth trying again."""
 
     retryable = True
+    default_remedy = "It may pass: run the same command again."
 
 
 class NetworkFault(PassingError):

@@ -102,7 +102,7 @@ def _blocked(
         blocked["local_gpu"] = "gpu.auto_detect is off"
     elif not hardware.accelerator:
         driver = "torch has no CUDA although an NVIDIA driver is installed"
-        blocked["local_gpu"] = driver if hardware.idle_driver else "there is none"
+        blocked["local_gpu"] = driver if hardware.idle_driver else "there is no GPU here"
     if offline:
         blocked["cloud"] = "offline was asked for"
     elif not cloud_configured:

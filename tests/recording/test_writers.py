@@ -19,7 +19,9 @@ PROCESSES, BATCHES, BATCH = 8, 5, 10
 
 
 def in_processes(work: Callable[..., None], *args: Any) -> None:
-    context = multiprocessing.get_context("fork")
+    # Not plain fork: this process has the threads of whatever was tested before.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "tasks.recording.library", "pyarrow.parquet"])
     workers = [context.Process(target=work, args=(n, *args)) for n in range(PROCESSES)]
     for worker in workers:
         worker.start()

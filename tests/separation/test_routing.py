@@ -45,7 +45,7 @@ def test_the_decision_matrix(
 
 def test_reasons_say_what_was_passed_over() -> None:
     route = choose_engine("auto", None, CPU, cloud_configured=False)
-    assert "not this machine's GPU: there is none" in route.reasons
+    assert "not this machine's GPU: there is no GPU here" in route.reasons
     assert any("engine.api_key" in reason for reason in route.reasons)
 
 
