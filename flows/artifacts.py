@@ -1,0 +1,156 @@
+"""What a run shows in the Prefect UI: a progress bar, a table of results, a page a flagged track.
+
+Artifacts are for people: they are written at most every few seconds, bounded in number and size,
+and a failure to write one never fails a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.summary import RunSummary
+from tasks.contracts import TrackReport
+
+log = logging.getLogger("stemwright")
+
+ROWS = 500
+PAGES = 50
+EVERY_S = 5.0
+
+
+def _kept_quiet(write: Callable[[], Any]) -> UUID | None:
+    # The library types these as async, too: called from a sync flow they answer at once.
+    try:
+        made: UUID = write()
+        return made
+    except Exception as error:
+        # The record is in the library; the UI is a view of it.
+        log.warning("an artifact could not be written: %s", error)
+        return None
+
+
+class ProgressArtifact:
+    """The run's progress bar in the UI, updated at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._id: UUID | None = None
+        self._written = 0.0
+
+    def update(self, share: float, description: str, *, last: bool = False) -> None:
+        """Show `share` (0 to 1) of the run as finished."""
+        now = time.monotonic()
+        if not last and now - self._written < EVERY_S:
+            return
+        self._written = now
+        percent = round(100 * min(max(share, 0.0), 1.0), 1)
+        known = self._id
+        if known is None:
+            self._id = _kept_quiet(
+                lambda: create_progress_artifact(
+                    percent, key="separation-progress", description=description
+                )
+            )
+        else:
+            _kept_quiet(lambda: update_progress_artifact(known, percent, description=description))
+
+
+def write_results_table(summary: RunSummary) -> None:
+    """A row a track, those that need a listener first."""
+    order = {"fail": 0, "review": 1, "pass": 2}
+    lines = sorted(summary.tracks, key=lambda line: (order.get(line.verdict or "", 3), line.label))
+    rows = [
+        {
+            "track": failure.label or failure.source,
+            "status": "failed",
+            "verdict": "",
+            "score": "",
+            "SI-SDR, est. dB": "",
+            "× real time": "",
+            "why": f"{failure.stage}: {failure.message}",
+        }
+        for failure in summary.failures[:ROWS]
+    ] + [
+        {
+            "track": line.label,
+            "status": line.status,
+            "verdict": line.verdict or "",
+            "score": _rounded(line.score, 2),
+            "SI-SDR, est. dB": _rounded(line.estimated_si_sdr_db, 1),
+            "× real time": _rounded(line.realtime_factor, 1),
+            "why": ", ".join(line.reasons),
+        }
+        for line in lines[:ROWS]
+    ]
+    if rows:
+        _kept_quiet(
+            lambda: create_table_artifact(
+                rows, key="separation-results", description=f"{summary.headline} {summary.library}"
+            )
+        )
+
+
+def _rounded(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+class FlaggedPages:
+    """A markdown page for each track whose verdict is below pass, up to a bound."""
+
+    def __init__(self) -> None:
+        self._left = PAGES
+
+    def write(self, report: TrackReport, library: str) -> None:
+        if report.quality.verdict == "pass" or self._left <= 0:
+            return
+        self._left -= 1
+        key = re.sub(r"[^a-z0-9]+", "-", f"flagged-{report.track_id}".lower())
+        page = flagged_page(report, f"{library}/tracks/{report.track_id}/{report.separation_id}")
+        description = f"{report.label}: {report.quality.verdict}"
+        _kept_quiet(lambda: create_markdown_artifact(page, key=key, description=description))
+
+
+def flagged_page(report: TrackReport, folder: str) -> str:
+    """What is wrong with a separation, stem by stem, with the seconds to listen to."""
+    quality = report.quality
+    lines = [
+        f"# {_escaped(report.label)}",
+        f"**{quality.verdict}**, score {_rounded(quality.score, 2) or '–'}, estimated SI-SDR "
+        f"{_rounded(quality.estimated_si_sdr_db, 1) or '–'} dB. Model {report.stem_set.model}, "
+        f"{report.duration_s:.0f} s on {report.stem_set.device}.",
+        "",
+        "| stem | verdict | score | est. SI-SDR, dB | bleed, dB |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, stem in quality.stems.items():
+        lines.append(
+            f"| {name} | {stem.verdict} | {_rounded(stem.score, 2)} | "
+            f"{_rounded(stem.estimated_si_sdr_db, 1)} | {_rounded(stem.bleed_db, 1)} |"
+        )
+    lines += ["", "## Why", ""]
+    details = [*quality.details, *(d for stem in quality.stems.values() for d in stem.details)]
+    for reason in dict.fromkeys(details):
+        stem_name = f"**{reason.stem}** " if reason.stem else ""
+        where = (
+            f" (worst from {reason.start_s:.1f} s to {reason.end_s:.1f} s)"
+            if reason.start_s is not None and reason.end_s is not None
+            else ""
+        )
+        lines.append(f"- {stem_name}`{reason.code}`: {reason.sentence}{where}")
+    lines += ["", f"Stems: `{folder}`", f"Source: `{report.source}`"]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", text)

@@ -1,0 +1,238 @@
+"""`stemwright doctor`: what this machine has, what `auto` picks, and what stands in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+from pydantic import BaseModel
+
+from flows.cli import options as opt
+from flows.cli.console import Exit, out, print_json, safe
+from tasks.errors import StemwrightError
+
+if TYPE_CHECKING:
+    from blocks.settings import StemwrightSettings
+
+LITTLE_BYTES = 5 * 1000**3
+STALE_DAYS = 120
+
+State = Literal["ok", "warning", "problem"]
+COLOUR = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+class Finding(BaseModel):
+    """One line: what was looked at, how it is, and the fix where it isn't well."""
+
+    check: str
+    state: State
+    text: str
+    fix: str = ""
+
+
+def doctor(
+    library: opt.LibraryDir = "",
+    config: opt.Config = None,
+    model: opt.Model = "",
+    models_dir: opt.ModelsDir = "",
+    offline: opt.Offline = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Check hardware, engine, weights, configuration, APIs and disk; each line says the fix.
+
+    Exits with 1 if there is a problem.
+
+    Example: stemwright doctor --model htdemucs
+    """
+    findings = list(_examine(library, config, model, models_dir, offline))
+    problems = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        print_json(
+            {"findings": [finding.model_dump() for finding in findings], "problems": problems}
+        )
+    else:
+        for finding in findings:
+            colour = COLOUR[finding.state]
+            out.print(f"[{colour}]{finding.state:<8}[/] {finding.check:<14} {safe(finding.text)}")
+            if finding.fix:
+                out.print(f"{'':<24}→ {safe(finding.fix)}")
+    raise typer.Exit(Exit.SOME_FAILED if problems else Exit.DONE)
+
+
+def _examine(
+    library: str, config: Path | None, model: str, models_dir: str, offline: bool
+) -> Iterator[Finding]:
+    from blocks.settings import StemwrightSettings, load_settings
+    from flows.parameters import RunControl, Separation, overrides_of
+
+    yield from _software()
+    overrides = overrides_of(
+        Separation(library=library, model=model),
+        RunControl(offline=offline, models_dir=models_dir),
+    )
+    try:
+        settings = load_settings(config, overrides)
+    except StemwrightError as error:
+        yield Finding(check="configuration", state="problem", text=error.cause, fix=error.remedy)
+        yield from _hardware()
+        yield _guarded("embedded", _embedded, StemwrightSettings())
+        return
+    yield _configuration(settings)
+    yield from _hardware()
+    for check, look in (
+        ("model", _model),
+        ("engine", _engine),
+        ("embedded", _embedded),
+        ("Prefect", _prefect),
+        ("cloud API", _cloud),
+        ("disk", _disk),
+    ):
+        yield _guarded(check, look, settings)
+
+
+def _guarded(
+    check: str, look: Callable[[StemwrightSettings], Finding], settings: StemwrightSettings
+) -> Finding:
+    try:
+        return look(settings)
+    except StemwrightError as error:
+        return Finding(check=check, state="problem", text=error.cause, fix=error.remedy)
+
+
+def _software() -> Iterator[Finding]:
+    from importlib.metadata import version
+
+    names = ("stemwright", "prefect", "torch", "demucs", "av", "yt-dlp")
+    text = ", ".join(f"{name} {version(name)}" for name in names)
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding(check="software", state="ok", text=f"Python {python}, {text}")
+    released = datetime.strptime(version("yt-dlp")[:10].rstrip("."), "%Y.%m.%d").date()
+    age = (date.today() - released).days
+    if age > STALE_DAYS:
+        yield Finding(
+            check="yt-dlp",
+            state="warning",
+            text=f"the installed version is {age} days old; sites change faster than that.",
+            fix="pip install --upgrade yt-dlp",
+        )
+
+
+def _configuration(settings: StemwrightSettings) -> Finding:
+    origins = settings.sources()
+    text = ", ".join(f"{key} from {origin}" for key, origin in sorted(origins.items()))
+    return Finding(check="configuration", state="ok", text=text or "defaults only")
+
+
+def _hardware() -> Iterator[Finding]:
+    from tasks.separation.hardware import detect
+
+    for sentence in detect().describe:
+        yield Finding(check="hardware", state="ok", text=sentence)
+
+
+def _model(settings: StemwrightSettings) -> Finding:
+    from tasks.separation.models import find_model
+
+    name = settings.separation_settings().model
+    try:
+        # Looking must not download hundreds of megabytes: offline on purpose.
+        spec = find_model(name, models_dir=settings.models_dir, offline=True)
+    except StemwrightError as error:
+        from tasks.errors import WeightsMissing
+
+        if isinstance(error, WeightsMissing) and not settings.engine.offline:
+            return Finding(
+                check="model",
+                state="warning",
+                text=error.cause.replace(" (offline)", ""),
+                fix=f"`stemwright models fetch {name}`, or the first run fetches them.",
+            )
+        raise
+    return Finding(
+        check="model",
+        state="ok",
+        text=f"{spec.name}: {', '.join(spec.sources)}; weights {spec.weights_sha256[:12]}…",
+    )
+
+
+def _engine(settings: StemwrightSettings) -> Finding:
+    from flows.assemble import route_of
+
+    route = route_of(settings)
+    what, *why = route.reasons
+    where = route.device or settings.engine.base_url
+    text = f"{route.engine} ({where}). {what}: {'; '.join(why)}."
+    if not route.warning:
+        return Finding(check="engine", state="ok", text=text)
+    fix = f"{route.warning} A GPU or a cloud service is faster."
+    return Finding(check="engine", state="warning", text=text, fix=fix)
+
+
+def _embedded(settings: StemwrightSettings) -> Finding:
+    from tasks.separation.models import find_model
+
+    spec = find_model("embedded", models_dir=None, offline=True)
+    return Finding(
+        check="embedded", state="ok", text=f"embedded model present ({spec.weights_sha256[:12]}…)"
+    )
+
+
+def _prefect(settings: StemwrightSettings) -> Finding:
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        text = "embedded for each run (PREFECT_API_URL isn't set)"
+        return Finding(check="Prefect", state="ok", text=text)
+    return _answers("Prefect", f"{url.rstrip('/')}/health", "Start it: prefect server start")
+
+
+def _cloud(settings: StemwrightSettings) -> Finding:
+    if not settings.cloud_configured:
+        return Finding(check="cloud API", state="ok", text="not configured")
+    if settings.engine.offline:
+        return Finding(check="cloud API", state="ok", text="configured; not asked (offline)")
+    url = f"{settings.engine.base_url.rstrip('/')}/healthz"
+    return _answers("cloud API", url, "Check engine.base_url and the network.")
+
+
+def _answers(check: str, url: str, fix: str) -> Finding:
+    import httpx
+
+    try:
+        status = httpx.get(url, timeout=5.0).status_code
+    except httpx.HTTPError as error:
+        text = f"{url} doesn't answer: {type(error).__name__}"
+        return Finding(check=check, state="problem", text=text, fix=fix)
+    if status >= 400:
+        return Finding(check=check, state="warning", text=f"{url} answers {status}", fix=fix)
+    return Finding(check=check, state="ok", text=f"{url} answers")
+
+
+def _disk(settings: StemwrightSettings) -> Finding:
+    if "://" in settings.library:
+        return Finding(check="disk", state="ok", text=f"library at {settings.library}")
+    place = Path(settings.library).resolve()
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        return Finding(
+            check="disk",
+            state="problem",
+            text=f"{place} can't be written.",
+            fix="Choose another --library, or change its permissions.",
+        )
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        fix = "Choose another --library, or see to its permissions."
+        text = f"{place} is no folder that can be written"
+        return Finding(check="disk", state="problem", text=text, fix=fix)
+    free = shutil.disk_usage(place).free
+    text = f"{free / 1e9:.1f} GB free at {place}"
+    if free < LITTLE_BYTES:
+        fix = "An hour of music with four 24-bit stems takes about 3.5 GB."
+        return Finding(check="disk", state="warning", text=text, fix=fix)
+    return Finding(check="disk", state="ok", text=text)

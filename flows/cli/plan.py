@@ -1,0 +1,111 @@
+"""`stemwright plan`: what `separate` would do. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from flows.cli import options as opt
+from flows.cli.console import errors_shown, out, plain, print_json, safe
+
+if TYPE_CHECKING:
+    from flows.planning import Plan
+
+SHOWN = 40
+
+
+def plan(
+    sources: opt.Sources,
+    library: opt.LibraryDir = "",
+    config: opt.Config = None,
+    model: opt.Model = "",
+    models_dir: opt.ModelsDir = "",
+    stems: opt.Stems = "",
+    provider: opt.ProviderChoice = None,
+    workload: opt.WorkloadChoice = None,
+    deadline: opt.Deadline = 0.0,
+    format: opt.Format = None,
+    bit_depth: opt.Depth = None,
+    jobs: opt.Jobs = 0,
+    limit: opt.Limit = 0,
+    retry_failed: opt.RetryFailed = False,
+    force: opt.Force = False,
+    offline: opt.Offline = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show what `separate` would do with the same arguments: tracks, engine, time, disk, cost.
+
+    Example: stemwright plan ~/Music/album --library ./library
+    """
+    with errors_shown(as_json):
+        parameters = opt.parameters(
+            sources=sources,
+            library=library,
+            config=config,
+            model=model,
+            models_dir=models_dir,
+            stems=stems,
+            provider=provider,
+            workload=workload,
+            deadline=deadline,
+            format=format,
+            bit_depth=bit_depth,
+            jobs=jobs,
+            limit=limit,
+            retry_failed=retry_failed,
+            force=force,
+            offline=offline,
+        )
+        from blocks.settings import load_settings
+        from flows.assemble import choose
+        from flows.parameters import overrides_of
+        from flows.planning import make_plan
+        from tasks.catalog import read_catalog
+
+        settings = load_settings(
+            config, overrides_of(parameters["separation"], parameters["control"])
+        )
+        made = make_plan(
+            read_catalog(sources, offline=settings.engine.offline, limit=limit or None),
+            settings,
+            choose(settings),
+            force=force,
+            retry_failed=retry_failed,
+        )
+        if as_json:
+            print_json(made.model_dump(mode="json"))
+        else:
+            show(made)
+
+
+def show(plan: Plan) -> None:
+    """What is ahead: a line a track, then the sums."""
+    from flows.cli.tables import length, many
+
+    if not plan.found:
+        out.print("No tracks found.")
+    for track in plan.tracks[:SHOWN]:
+        why = f" ({plain(track.why)})" if track.why else ""
+        out.print(f"  {track.action:<9} {safe(track.label)}[dim]{escape(why)}[/]")
+    if plan.found > SHOWN:
+        out.print(f"  … and {plan.found - SHOWN:,} more")
+    out.print(
+        f"Tracks: {plan.found:,} found: {plan.to_separate:,} to separate, {plan.already:,} already "
+        f"done, {plan.duplicates:,} duplicate, {plan.refused:,} refused"
+    )
+    out.print(f"Engine: {plan.engine} on {safe(plan.device)}, model {safe(plan.model)}")
+    for reason in plan.reasons:
+        out.print(f"        {safe(reason)}")
+    basis = "as measured in this library" if plan.speed_measured else "assumed, not measured yet"
+    out.print(
+        f"Time:   about {length(plan.estimated_s)} for {length(plan.audio_s)} of audio "
+        f"({plan.speed:.1f}× real time, {basis})"
+    )
+    free = "" if plan.free_bytes is None else f" ({plan.free_bytes / 1e9:.1f} GB free)"
+    out.print(f"Disk:   about {plan.estimated_bytes / 1e6:.0f} MB in {safe(plan.library)}{free}")
+    cost = plan.estimated_cost_usd
+    out.print("Cost:   set by the service" if cost is None else f"Cost:   ${cost:.2f}")
+    if plan.unseen:
+        who = many(plan.unseen, "track")
+        out.print(f"{who} must be fetched to be looked at: not in the time and disk above.")

@@ -1,0 +1,108 @@
+"""`stemwright reports`: the quality table of a library."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli import options as opt
+from flows.cli.console import err, errors_shown, out, print_json, safe
+from flows.cli.tables import COLOUR, many, quality_table, rows_of
+from tasks.errors import SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.recording import Library
+
+
+def reports(
+    library: opt.LibraryDir = "",
+    config: opt.Config = None,
+    verdict: Annotated[
+        opt.VerdictOption | None, typer.Option("--verdict", help="Only tracks with this verdict.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the tables anew from the report.json files.")
+    ] = False,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="The failed attempts instead of the reports.")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show the quality table: the newest report of each track, worst first.
+
+    Example: stemwright reports --library ./library --verdict review --csv review.csv
+    """
+    from blocks.settings import load_settings
+    from tasks.recording import Library
+
+    with errors_shown(as_json):
+        settings = load_settings(config, {"library": library} if library else {})
+        place = Library(settings.library)
+        if rebuild:
+            _rebuild(place)
+        frame = place.failures() if failures else _newest(place.tracks(), verdict)
+        if csv is not None:
+            _write(frame, csv)
+        rows = rows_of(frame)
+        if as_json:
+            name = "failures" if failures else "tracks"
+            print_json({"library": place.url, "count": len(rows), name: rows})
+        elif failures:
+            _show_failures(rows, place.url)
+        else:
+            _show(rows, place.url, verdict)
+        if csv is not None:
+            err.print(f"Wrote {many(len(rows), 'row')} to {safe(csv)}.")
+
+
+def _rebuild(place: Library) -> None:
+    if place.is_local and not Path(place.url).is_dir():
+        raise SettingsError(
+            f"there is no library at {place.url}.", remedy="Check --library, or run `separate`."
+        )
+    err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
+
+
+def _newest(frame: pd.DataFrame, verdict: opt.VerdictOption | None) -> pd.DataFrame:
+    """The newest report of each track, those with this verdict, worst first."""
+    newest = frame.drop_duplicates("track_id", keep="last")
+    if verdict is not None:
+        newest = newest[newest["verdict"] == verdict.value]
+    return newest.sort_values("score", kind="stable", na_position="last")
+
+
+def _write(frame: pd.DataFrame, csv: Path) -> None:
+    try:
+        frame.to_csv(csv, index=False)
+    except OSError as error:
+        raise SettingsError(
+            f"{csv} can't be written: {error.strerror or error}.", remedy="Check --csv."
+        ) from error
+
+
+def _show(rows: list[dict[str, Any]], library: str, verdict: opt.VerdictOption | None) -> None:
+    if not rows:
+        what = f" with the verdict {verdict.value}" if verdict else ""
+        out.print(f"No reports{what} in {safe(library)}.")
+        return
+    out.print(quality_table(rows, out.width))
+    verdicts = Counter(row["verdict"] for row in rows)
+    sums = ", ".join(f"{verdicts[name]:,} {name}" for name in COLOUR if verdicts[name])
+    out.print(f"{many(len(rows), 'track')} in {safe(library)}: {sums}.")
+
+
+def _show_failures(rows: list[dict[str, Any]], library: str) -> None:
+    if not rows:
+        out.print(f"No failures in {safe(library)}.")
+    for row in rows:
+        when = str(row["created_at"])[:19].replace("T", " ")
+        out.print(f"[dim]{when}[/] {safe(row['source'])}")
+        out.print(f"  {safe(row['stage'])}: {safe(row['message'])}")

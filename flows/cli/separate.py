@@ -1,0 +1,176 @@
+"""`stemwright separate`: the main job on real sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli import options as opt
+from flows.cli.console import busy, complain, errors_shown, out, print_json, safe, set_up_logging
+
+if TYPE_CHECKING:
+    from flows.summary import RunSummary
+
+SHOWN = 50
+"""Rows of a table on the terminal; the library has them all."""
+
+
+def separate(
+    sources: opt.Sources,
+    library: opt.LibraryDir = "",
+    config: opt.Config = None,
+    model: opt.Model = "",
+    models_dir: opt.ModelsDir = "",
+    stems: opt.Stems = "",
+    provider: opt.ProviderChoice = None,
+    workload: opt.WorkloadChoice = None,
+    deadline: opt.Deadline = 0.0,
+    format: opt.Format = None,
+    bit_depth: opt.Depth = None,
+    jobs: opt.Jobs = 0,
+    limit: opt.Limit = 0,
+    retry_failed: opt.RetryFailed = False,
+    force: opt.Force = False,
+    offline: opt.Offline = False,
+    fail_under: Annotated[
+        float,
+        typer.Option(
+            "--fail-under",
+            metavar="SCORE",
+            min=0,
+            max=1,
+            help="Exit with 3 if a score, 0 to 1, is under it.",
+            show_default=False,
+        ),
+    ] = 0.0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Separate tracks into stems, check them, score them, and write a report for each.
+
+    Tracks that are finished already are skipped, so the same command resumes a run.
+
+    Example: stemwright separate ~/Music/album --library ./library --model htdemucs
+    """
+    with errors_shown(as_json):
+        parameters = opt.parameters(
+            sources=sources,
+            library=library,
+            config=config,
+            model=model,
+            models_dir=models_dir,
+            stems=stems,
+            provider=provider,
+            workload=workload,
+            deadline=deadline,
+            format=format,
+            bit_depth=bit_depth,
+            jobs=jobs,
+            limit=limit,
+            retry_failed=retry_failed,
+            force=force,
+            offline=offline,
+            fail_under=fail_under,
+        )
+        run_and_show(parameters, as_json=as_json)
+
+
+def run_and_show(
+    parameters: dict[str, Any],
+    *,
+    as_json: bool,
+    afterwards: Callable[[RunSummary], None] | None = None,
+) -> None:
+    """Run the flow, print its results, and exit with its code."""
+    with busy("looking at the settings and the hardware…"):
+        check_settings(parameters)
+    from flows.cli.embedded import run_catalog
+
+    summary = run_catalog(parameters, as_json=as_json)
+    if as_json:
+        print_json(summary.model_dump(mode="json") | {"exit_code": summary.exit_code})
+    else:
+        show(summary)
+        if afterwards is not None:
+            afterwards(summary)
+    raise typer.Exit(summary.exit_code)
+
+
+def check_settings(parameters: dict[str, Any]) -> None:
+    """Find what is wrong with the settings before Prefect is even imported."""
+    from pathlib import Path
+
+    from blocks.redaction import install_redaction
+    from blocks.settings import load_settings
+    from flows.assemble import choose
+    from flows.parameters import overrides_of
+
+    control = parameters["control"]
+    settings = load_settings(
+        Path(control.config) if control.config else None,
+        overrides_of(parameters["separation"], control),
+    )
+    set_up_logging(settings.logging.level)
+    install_redaction(settings.secrets())
+    choose(settings)
+
+
+def show(summary: RunSummary) -> None:
+    """The quality table, the failures with their reasons, and where everything is."""
+    from flows.cli.tables import quality_table
+
+    if not summary.found:
+        out.print("No tracks found.")
+        return
+    rows, more = _rows(summary)
+    if rows:
+        out.print(quality_table(rows, out.width))
+    if more:
+        where = safe(summary.library)
+        out.print(f"… and {more:,} more: stemwright reports --library {where}\n", soft_wrap=True)
+    for failure in summary.failures[:SHOWN]:
+        complain(
+            f"{failure.label or failure.source}: {failure.message}",
+            failure.remedy,
+            what=f"failed in {failure.stage}",
+        )
+    if summary.failed > SHOWN:
+        complain(
+            f"{summary.failed - SHOWN:,} more.",
+            f"stemwright reports --failures --library {summary.library}",
+            what="failed",
+        )
+    if not summary.done and not summary.failed:
+        out.print("Nothing was left to do: every track is in the library already.")
+    out.print(f"[bold]{safe(summary.headline)}[/]")
+    folder = f"{summary.library}/tracks/TRACK_ID/{summary.separation_id}"
+    out.print(f"Stems:   {safe(folder)}", soft_wrap=True)
+    out.print(f"Tables:  {safe(summary.library)}/reports", soft_wrap=True)
+
+
+def _rows(summary: RunSummary) -> tuple[list[dict[str, Any]], int]:
+    """The table's rows: what this run made, then what was there already; and how many are left out.
+
+    What was there is read from the library, once a track, however many sources named it.
+    """
+    made = [line.model_dump() for line in summary.tracks if line.status == "done"]
+    shown = made[:SHOWN]
+    present: list[dict[str, Any]] = []
+    if len(shown) < SHOWN:
+        mine = {(row["track_id"], row["separation_id"]) for row in made}
+        present = _present(summary, mine)
+    left_out = max(0, len(made) + len(present) - SHOWN) + max(0, summary.done - len(made))
+    return [*shown, *present[: SHOWN - len(shown)]], left_out
+
+
+def _present(summary: RunSummary, mine: set[tuple[Any, Any]]) -> list[dict[str, Any]]:
+    from flows.cli.tables import rows_of
+    from tasks.recording import Library
+
+    wanted = {(line.track_id, line.separation_id) for line in summary.tracks} - mine
+    if not wanted:
+        return []
+    frame = Library(summary.library).tracks()
+    keys = frame.set_index(["track_id", "separation_id"]).index
+    return rows_of(frame[keys.isin(wanted)])

@@ -1,0 +1,210 @@
+"""What a run would do, found out without doing any of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from blocks.settings import StemwrightSettings
+from flows.assemble import Choice
+from flows.memory import remembered_failure
+from tasks.contracts import Failure, TrackRef
+from tasks.errors import SourceRefused, StemwrightError
+from tasks.recording import Library, LibraryIndex
+
+KEPT = 10_000
+
+# Seconds of audio a second, where this library has measured nothing yet. For htdemucs on CPUs
+# the published figure is 1.5 times a track's duration, on GPUs 20 to 50 times real time.
+ASSUMED_SPEED = {"local_cpu": 0.6, "local_gpu": 20.0, "cloud": 2.0}
+ASSUMED_SPEED_EMBEDDED = 8.0
+
+# FLAC keeps about two thirds of 24-bit PCM; measured on music, so that a disk isn't undersized.
+FLAC_SHARE = 0.7
+BYTES_A_SAMPLE = {"16": 2, "24": 3, "32f": 4}
+
+
+class PlannedTrack(BaseModel):
+    """What would become of one track: separate, already, duplicate, refused, or unseen.
+
+    "unseen" is a source that would have to be fetched to be looked at; it would be separated.
+    """
+
+    source: str
+    label: str
+    action: str
+    track_id: str | None = None
+    duration_s: float | None = None
+    why: str = ""
+
+
+class Plan(BaseModel):
+    """What `separate` would do with the same arguments."""
+
+    library: str
+    model: str
+    separation_id: str
+    engine: str
+    device: str
+    reasons: list[str]
+    found: int = 0
+    to_separate: int = 0
+    already: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    unseen: int = 0
+    audio_s: float = 0.0
+    speed: float
+    speed_measured: bool
+    estimated_s: float = 0.0
+    estimated_bytes: int = 0
+    free_bytes: int | None = None
+    estimated_cost_usd: float | None = None
+    tracks: list[PlannedTrack] = []
+
+
+def make_plan(
+    refs: Iterable[TrackRef | Failure],
+    settings: StemwrightSettings,
+    choice: Choice,
+    *,
+    force: bool = False,
+    retry_failed: bool = False,
+) -> Plan:
+    """Look at every track, read none further than its packets, and add up what is ahead."""
+    library = Library(settings.library)
+    speed, measured = _speed(library, choice)
+    plan = Plan(
+        library=library.url,
+        model=choice.model,
+        separation_id=choice.separation_id,
+        engine=choice.route.engine,
+        device=choice.route.device,
+        reasons=list(choice.route.reasons),
+        speed=speed,
+        speed_measured=measured,
+        free_bytes=_free(library),
+        estimated_cost_usd=None if choice.route.engine == "cloud" else 0.0,
+    )
+    look = _Look(settings, library, choice.separation_id, force, retry_failed)
+    counts: Counter[str] = Counter()
+    for ref in refs:
+        track = look.at(ref)
+        counts[track.action] += 1
+        if track.action == "separate":
+            plan.audio_s += track.duration_s or 0.0
+        if len(plan.tracks) < KEPT:
+            plan.tracks.append(track)
+    plan.found = counts.total()
+    plan.unseen = counts["unseen"]
+    plan.to_separate = counts["separate"] + counts["unseen"]
+    plan.already, plan.duplicates = counts["already"], counts["duplicate"]
+    plan.refused = counts["refused"]
+    plan.estimated_s = plan.audio_s / speed
+    plan.estimated_bytes = _bytes(plan.audio_s, settings, choice)
+    return plan
+
+
+class _Look:
+    """Looks at one track after the other, and remembers which audio it has seen."""
+
+    def __init__(
+        self,
+        settings: StemwrightSettings,
+        library: Library,
+        separation_id: str,
+        force: bool,
+        retry_failed: bool,
+    ) -> None:
+        self._settings = settings
+        self._library = library
+        self._separation_id = separation_id
+        self._force = force
+        self._retry_failed = retry_failed
+        self._index: LibraryIndex = library.index()
+        self._seen: set[str] = set()
+
+    def at(self, ref: TrackRef | Failure) -> PlannedTrack:
+        if isinstance(ref, Failure):
+            return PlannedTrack(
+                source=ref.source, label=ref.label, action="refused", why=ref.message
+            )
+        try:
+            return self._at(ref)
+        except StemwrightError as error:
+            return PlannedTrack(
+                source=ref.source, label=ref.label, action="refused", why=error.cause
+            )
+
+    def _at(self, ref: TrackRef) -> PlannedTrack:
+        from tasks.ingest import fingerprint, ingest
+        from tasks.normalize import duration_s, identify
+
+        planned = PlannedTrack(source=ref.source, label=ref.label, action="separate")
+        mark = fingerprint(ref)
+        if not self._force:
+            known = self._index.find(ref.source, mark, self._separation_id)
+            if known and self._library.is_finished(known, self._separation_id):
+                return planned.model_copy(update={"action": "already", "track_id": known})
+        again = self._retry_failed or self._force
+        earlier = None if again else remembered_failure(ref, self._index)
+        if earlier:
+            why = f"failed earlier: {earlier.message} (--retry-failed tries it again)"
+            return planned.model_copy(update={"action": "refused", "why": why})
+        if ref.kind != "file":
+            why = "has to be fetched to be looked at"
+            return planned.model_copy(update={"action": "unseen", "why": why})
+        # A local file is only looked at here, and stays where it is.
+        path = ingest(ref, Path(ref.source).parent, self._settings.ingest_policy()).path
+        seconds = duration_s(path)
+        self._refuse_long(seconds)
+        track_id = identify(path)
+        action, why = "separate", ""
+        if not self._force and self._library.is_finished(track_id, self._separation_id):
+            action, why = "already", "the same audio is in the library"
+        elif track_id in self._seen:
+            action, why = "duplicate", "the same audio as an earlier track"
+        self._seen.add(track_id)
+        return planned.model_copy(
+            update={"action": action, "track_id": track_id, "duration_s": seconds, "why": why}
+        )
+
+    def _refuse_long(self, seconds: float | None) -> None:
+        longest = self._settings.ingest.max_duration_s
+        if seconds is not None and seconds > longest:
+            raise SourceRefused(
+                f"it lasts {seconds:.0f} s, over the limit of {longest:.0f} s "
+                "(ingest.max_duration_s)."
+            )
+
+
+def _speed(library: Library, choice: Choice) -> tuple[float, bool]:
+    """Seconds of audio a second: what this library saw of the same model and device, or a guess."""
+    frame = library.tracks()
+    same = frame[(frame["model"] == choice.model) & (frame["device"] == choice.route.device)]
+    measured = same["realtime_factor"].dropna()
+    if len(measured):
+        return float(measured.tail(200).median()), True
+    if choice.model == "embedded":
+        return ASSUMED_SPEED_EMBEDDED, False
+    return ASSUMED_SPEED[choice.route.engine], False
+
+
+def _bytes(audio_s: float, settings: StemwrightSettings, choice: Choice) -> int:
+    wanted = settings.separation_settings()
+    files = len(wanted.stems or choice.sources) + 1
+    share = FLAC_SHARE if wanted.format == "flac" else 1.0
+    return int(audio_s * 44_100 * 2 * BYTES_A_SAMPLE[wanted.bit_depth] * files * share)
+
+
+def _free(library: Library) -> int | None:
+    if "://" in library.url:
+        return None
+    place = Path(library.url).resolve()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

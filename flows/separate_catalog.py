@@ -1,0 +1,70 @@
+"""The flow that separates a catalog: any number of tracks through a bounded window."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+
+from flows.parameters import CatalogSources, RunControl, Separation
+from flows.run import run_tracks
+from flows.summary import RunSummary
+from tasks.catalog import read_catalog
+from tasks.catalog.suffixes import AUDIO_SUFFIXES, suffix_of
+from tasks.contracts import TrackRef
+
+COUNTED = 20_000
+"""Catalogs are read lazily; a small local one is counted first, so that a share can be shown."""
+
+
+def _name() -> str:
+    tracks = flow_run.parameters.get("tracks") or {}
+    sources = tracks.get("sources", []) if isinstance(tracks, dict) else tracks.sources
+    first = Path(str(sources[0])).name if sources else "catalog"
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return f"separate · {first}{more}"[:200]
+
+
+@flow(
+    name="separate-catalog",
+    flow_run_name=_name,
+    description="Separate every track of a catalog that isn't separated yet, check each one, "
+    "score it, and write a report per track. Running it again goes on where it stopped.",
+    persist_result=False,
+)
+def separate_catalog(
+    tracks: CatalogSources,
+    separation: Separation = Separation(),  # noqa: B008 - frozen defaults make the UI's form
+    control: RunControl = RunControl(),  # noqa: B008
+) -> State[RunSummary]:
+    """Separate a catalog.
+
+    Args:
+        tracks: Which tracks.
+        separation: What to make of them, and where to put it.
+        control: How to run.
+    """
+    limit = tracks.limit or None
+    refs = read_catalog(tracks.sources, offline=control.offline, limit=limit)
+    return run_tracks(refs, separation, control, total=_count(tracks))
+
+
+def _count(tracks: CatalogSources) -> int | None:
+    """How many tracks there are, where telling costs next to nothing; else None."""
+    if any(source == "-" or "://" in source for source in tracks.sources):
+        return None
+    # Asking each address in a catalog whether it is a playlist is the run's work, not the count's.
+    refs = read_catalog(tracks.sources, offline=True, limit=tracks.limit or None)
+    counted = 0
+    for ref in islice(refs, COUNTED):
+        counted += 1
+        if isinstance(ref, TrackRef) and ref.kind == "url" and not _is_audio(ref.source):
+            return None
+    return counted if counted < COUNTED else None
+
+
+def _is_audio(url: str) -> bool:
+    return suffix_of(url) in AUDIO_SUFFIXES

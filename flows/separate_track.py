@@ -1,0 +1,66 @@
+"""The flow that separates one track: what a person starts from the Prefect UI."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+
+from flows.parameters import RunControl, Separation, TrackSource
+from flows.run import run_tracks
+from flows.summary import RunSummary
+from tasks.catalog import read_catalog
+from tasks.contracts import Failure, TrackRef
+
+
+def _name() -> str:
+    """ "separate · Artist – Title", as far as the parameters or the file's own tags tell."""
+    given = flow_run.parameters.get("track")
+    track = TrackSource.model_validate(given) if isinstance(given, dict) else given
+    return f"separate · {_label(track)}"[:200] if track else "separate"
+
+
+def _label(track: TrackSource) -> str:
+    from pathlib import Path
+
+    from tasks.ingest.tags import read_tags
+
+    tags = read_tags(Path(track.source)) if Path(track.source).is_file() else None
+    title = track.title or (tags.title if tags else "")
+    artist = track.artist or (tags.artist if tags else "")
+    named = " – ".join(part for part in (artist, title) if part)
+    return named or track.source.rstrip("/").rsplit("/", 1)[-1]
+
+
+@flow(
+    name="separate-track",
+    flow_run_name=_name,
+    description="Separate one track into stems, check them, score them, and write a report.",
+    persist_result=False,
+)
+def separate_track(
+    track: TrackSource,
+    separation: Separation = Separation(),  # noqa: B008 - frozen defaults make the UI's form
+    control: RunControl = RunControl(),  # noqa: B008
+) -> State[RunSummary]:
+    """Separate one track.
+
+    Args:
+        track: Which track.
+        separation: What to make of it, and where to put it.
+        control: How to run.
+    """
+    refs = [_titled(ref, track) for ref in read_catalog([track.source], offline=control.offline)]
+    return run_tracks(refs, separation, control, total=len(refs))
+
+
+def _titled(ref: TrackRef | Failure, track: TrackSource) -> TrackRef | Failure:
+    """What the form says of the track wins over what the source says."""
+    if isinstance(ref, Failure):
+        return ref
+    said = {
+        name: value
+        for name in ("title", "artist", "album", "genre")
+        if (value := getattr(track, name))
+    }
+    return ref.model_copy(update=said)

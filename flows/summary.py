@@ -1,0 +1,134 @@
+"""What a run comes to: counts, a line a track (up to a bound), and how it must end."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from tasks.contracts import Failure, TrackReport, Verdict
+from tasks.crew import Journey
+
+KEPT = 10_000
+
+
+class TrackLine(BaseModel):
+    """One track of a run, as the command's `--json` and the table artifact show it."""
+
+    source: str
+    label: str
+    status: str
+    track_id: str | None = None
+    separation_id: str | None = None
+    folder: str | None = None
+    title: str = ""
+    artist: str = ""
+    genre: str = ""
+    duration_s: float | None = None
+    engine: str | None = None
+    device: str | None = None
+    score: float | None = None
+    estimated_si_sdr_db: float | None = None
+    residual_db: float | None = None
+    verdict: Verdict | None = None
+    reasons: list[str] = []
+    separation_s: float | None = None
+    pipeline_s: float | None = None
+    realtime_factor: float | None = None
+
+
+class RunSummary(BaseModel):
+    """The end of a run. `tracks` and `failures` hold the first `KEPT`; the library has them all."""
+
+    library: str
+    run_id: str
+    flow_run_name: str = ""
+    separation_id: str
+    model: str
+    engine: str
+    device: str
+    reasons: list[str]
+    done: int = 0
+    already: int = 0
+    duplicates: int = 0
+    failed: int = 0
+    under_gate: int = 0
+    separated_s: float = 0.0
+    tracks: list[TrackLine] = []
+    failures: list[Failure] = []
+
+    @property
+    def found(self) -> int:
+        return self.done + self.already + self.duplicates + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        if self.failed:
+            return 1
+        return 3 if self.under_gate else 0
+
+    @property
+    def headline(self) -> str:
+        """One sentence for the end of the run."""
+        parts = [f"{self.done} separated"]
+        if self.already:
+            parts.append(f"{self.already} already done")
+        if self.duplicates:
+            parts.append(f"{self.duplicates} the same audio as another")
+        parts.append(f"{self.failed} failed")
+        if self.under_gate:
+            parts.append(f"{self.under_gate} under the quality gate")
+        return ", ".join(parts) + "."
+
+    def add(self, journey: Journey, fail_under: float) -> None:
+        """Count a journey that has ended."""
+        if journey.failure:
+            self.add_failure(journey.failure)
+            return
+        line = _line(journey, self.library)
+        if journey.report:
+            self.done += 1
+            self.separated_s += journey.report.duration_s
+            score = journey.report.quality.score
+            self.under_gate += score is not None and score < fail_under
+        elif journey.follows:
+            self.duplicates += 1
+        else:
+            self.already += 1
+        if len(self.tracks) < KEPT:
+            self.tracks.append(line)
+
+    def add_failure(self, failure: Failure) -> None:
+        self.failed += 1
+        if len(self.failures) < KEPT:
+            self.failures.append(failure)
+
+
+def _line(journey: Journey, library: str) -> TrackLine:
+    report = journey.report
+    known = {"source": journey.ref.source, "label": journey.label, "status": journey.status}
+    if report is None:
+        track_id, separation_id = journey.place or (None, None)
+        place = f"{library}/tracks/{track_id}/{separation_id}" if track_id else None
+        return TrackLine(**known, track_id=track_id, separation_id=separation_id, folder=place)
+    return TrackLine(**known, **_of_report(report, library))
+
+
+def _of_report(report: TrackReport, library: str) -> dict[str, object]:
+    return {
+        "track_id": report.track_id,
+        "separation_id": report.separation_id,
+        "folder": f"{library}/tracks/{report.track_id}/{report.separation_id}",
+        "title": report.title,
+        "artist": report.artist,
+        "genre": report.genre,
+        "duration_s": report.duration_s,
+        "engine": report.stem_set.engine,
+        "device": report.stem_set.device,
+        "score": report.quality.score,
+        "estimated_si_sdr_db": report.quality.estimated_si_sdr_db,
+        "residual_db": report.completeness.residual_db,
+        "verdict": report.quality.verdict,
+        "reasons": list(report.quality.reasons),
+        "separation_s": report.stem_set.separation_s,
+        "pipeline_s": report.pipeline_s,
+        "realtime_factor": report.realtime_factor,
+    }

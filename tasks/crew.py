@@ -1,0 +1,269 @@
+"""What one run owns: its settings, library, scratch, engine and device, and the tracks in flight.
+
+A `Journey` is one track under way; a `Crew` is what every journey of a run shares.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tasks.contracts import (
+    AudioPolicy,
+    Completeness,
+    CompletenessPolicy,
+    Failure,
+    IngestPolicy,
+    Mixture,
+    Progress,
+    QualityPolicy,
+    QualityReport,
+    Run,
+    SeparationSettings,
+    SourceAudio,
+    StemSet,
+    TrackRef,
+    TrackReport,
+)
+from tasks.errors import Interrupted
+from tasks.recording import Library, LibraryIndex
+
+log = logging.getLogger("stemwright")
+
+Stage = Literal["ingest", "normalize", "separate", "validate", "score", "record"]
+
+
+class Separator(Protocol):
+    """An engine: makes stems of a mixture. Local and cloud ones look the same from here."""
+
+    def separate(
+        self,
+        mixture: Mixture,
+        folder: Path,
+        settings: SeparationSettings,
+        *,
+        only: frozenset[str] | None = None,
+        progress: Progress | None = None,
+        deadline_s: float | None = None,
+        stop: Callable[[], bool] | None = None,
+        gain: float | None = None,
+    ) -> StemSet: ...
+
+    def close(self) -> None: ...
+
+
+class Watcher(Protocol):
+    """Somebody who follows a run, such as a progress display. Called from several threads."""
+
+    def expects(self, total: int | None) -> None: ...
+
+    def started(self, journey: Journey) -> None: ...
+
+    def entered(self, journey: Journey, stage: Stage) -> None: ...
+
+    def separated(self, journey: Journey, share: float) -> None: ...
+
+    def ended(self, journey: Journey) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Journey:
+    """One track on its way through the stages. Exactly one end: a report, a skip, or a failure."""
+
+    ref: TrackRef
+    folder: Path
+    audio: SourceAudio | None = None
+    mixture: Mixture | None = None
+    stem_set: StemSet | None = None
+    completeness: Completeness | None = None
+    quality: QualityReport | None = None
+    report: TrackReport | None = None
+    failure: Failure | None = None
+    already: tuple[str, str] | None = None
+    """The track and separation that were there before."""
+    follows: Journey | None = None
+    """An earlier journey of this run with the same audio, whose end is this one's too."""
+    remembered: bool = False
+    """Ended by what an earlier run recorded of this very source: nothing new to record."""
+    regenerated: frozenset[str] = frozenset()
+    stages_done: set[str] = field(default_factory=set)
+    attempts: int = 1
+    busy_s: float = 0.0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def label(self) -> str:
+        ref = self.ref
+        tags = self.audio.tags if self.audio else None
+        artist = ref.artist or (tags.artist if tags else "")
+        title = ref.title or (tags.title if tags else "")
+        named = " – ".join(part for part in (artist, title) if part)
+        return named[:120] if named else ref.label
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.report or self.failure or self.already or self.follows)
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The track and separation that it ended as, whichever journey made them."""
+        if self.report:
+            return self.report.track_id, self.report.separation_id
+        return self.follows.place if self.follows else self.already
+
+    def lighten(self) -> None:
+        """Keep of an ended journey what a later one with the same audio asks of it, no more.
+
+        Claims last as long as the run: a hundred thousand of them must not hold their reports.
+        """
+        self.already = self.place
+        self.audio = self.mixture = self.stem_set = None
+        self.completeness = self.quality = self.report = None
+
+    @property
+    def status(self) -> str:
+        if self.failure:
+            return "failed"
+        if self.follows:
+            return "duplicate"
+        if self.already:
+            return "already"
+        return "done" if self.report else "under way"
+
+
+class Batch:
+    """The journeys that one stage task works on, with the attempts at each stage.
+
+    A plain class on purpose: Prefect looks into lists and dataclasses for task results, and a
+    batch holds none.
+    """
+
+    def __init__(self, journeys: list[Journey]) -> None:
+        self.journeys = journeys
+        self.attempts: dict[str, int] = {}
+
+    def open(self) -> list[Journey]:
+        return [journey for journey in self.journeys if not journey.ended]
+
+    @property
+    def label(self) -> str:
+        first = self.journeys[0].label
+        more = len(self.journeys) - 1
+        return f"{first} and {more} more" if more else first
+
+
+class Crew:
+    """Everything that the journeys of one run share. Made once a run, by a flow.
+
+    `expected` are the names of the stems to be made, `separation_id` names what the settings and
+    weights make, `device_name` is what separation holds alone on this host ("" for a cloud).
+    """
+
+    def __init__(
+        self,
+        *,
+        library: Library,
+        workspace: Path,
+        index: LibraryIndex,
+        separator: Separator,
+        separation_id: str,
+        settings: SeparationSettings,
+        ingest_policy: IngestPolicy,
+        audio_policy: AudioPolicy,
+        completeness_policy: CompletenessPolicy,
+        quality_policy: QualityPolicy,
+        run: Run,
+        watcher: Watcher,
+        device_name: str,
+        deadline_s: Callable[[float], float | None],
+        retries: Callable[[Stage], int],
+        retry_base_s: float = 2.0,
+        force: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
+        self.library = library
+        self.workspace = workspace
+        self.index = index
+        self.separator = separator
+        self.separation_id = separation_id
+        self.settings = settings
+        self.ingest_policy = ingest_policy
+        self.audio_policy = audio_policy
+        self.completeness_policy = completeness_policy
+        self.quality_policy = quality_policy
+        self.run = run
+        self.watcher = watcher
+        self.deadline_s = deadline_s
+        self.retries = retries
+        self.retry_base_s = retry_base_s
+        self.force = force
+        self.retry_failed = retry_failed
+        self._device_name = device_name
+        self._device = threading.Lock()
+        self._claims: dict[str, Journey] = {}
+        self._claims_lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask every journey to end at its next safe point."""
+        self._stop.set()
+
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def check_stop(self, journey: Journey) -> None:
+        if self.stopping():
+            raise Interrupted("the run was asked to stop.", track=journey.label)
+
+    def claim(self, track_id: str, journey: Journey) -> Journey | None:
+        """Make `journey` the one that separates this audio; or answer the one that has it."""
+        with self._claims_lock:
+            owner = self._claims.setdefault(track_id, journey)
+        return None if owner is journey else owner
+
+    def finished(self, track_id: str) -> bool:
+        """Whether this run's separation of that track is in the library already."""
+        return not self.force and self.library.is_finished(track_id, self.separation_id)
+
+    @contextmanager
+    def device(self) -> Iterator[None]:
+        """Hold the device alone: among this run's threads, and among runs on this host.
+
+        A file lock, because the kernel drops it when its holder dies, however it dies.
+        """
+        if not self._device_name:
+            yield
+            return
+        with self._device, self._host_lock():
+            yield
+
+    @contextmanager
+    def _host_lock(self) -> Iterator[None]:
+        name = f"stemwright-{os.getuid()}-{self._device_name.replace(':', '-')}.lock"
+        with (Path(tempfile.gettempdir()) / name).open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("waiting for %s: another run on this host holds it", self._device_name)
+                while not self._try_lock(handle.fileno()):
+                    if self.stopping():
+                        raise Interrupted("the run was asked to stop.") from None
+                    time.sleep(0.2)
+            yield
+
+    @staticmethod
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,248 @@
+"""What a run looks like: bars on a terminal, lines in a pipe, and the table at the end."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from flows.cli import progress, separate
+from flows.cli.console import plain
+from flows.cli.progress import Bars, Lines, Pace
+from flows.cli.tables import few, length, quality_table
+from flows.summary import RunSummary
+from tasks.contracts import Failure, TrackRef
+from tasks.crew import Journey
+from tasks.recording import Library
+from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
+
+ODD = [
+    "[red]x[/]",
+    "[/] :fire: \\",
+    "🎸👨‍👩‍👧 音楽のとても長い題名がここにあります",
+    "../../etc/passwd",
+    "long " * 60,
+    "new\nline \x1b[31mred\x1b[0m \u202eback",
+]
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def console_of(width: int, *, terminal: bool) -> Console:
+    return Console(
+        file=io.StringIO(), width=width, force_terminal=terminal, emoji=False, highlight=False
+    )
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def journey_of(title: str, number: int = 0, **ended: Any) -> Journey:
+    ref = TrackRef(source=f"/music/{number}.flac", kind="file", title=title, artist="Band")
+    return Journey(ref=ref, folder=Path("/nowhere"), **ended)
+
+
+def go(display: Bars | Lines) -> None:
+    """A run of odd tracks: all under way at once, then one after the other to its end."""
+    with display:
+        display.expects(len(ODD))
+        journeys = [journey_of(title, number) for number, title in enumerate(ODD)]
+        for journey in journeys:
+            display.started(journey)
+            for stage in ("ingest", "normalize", "separate"):
+                display.entered(journey, stage)
+            display.separated(journey, 0.5)
+        for number, journey in enumerate(journeys):
+            journey.report = make_report(number, title=journey.ref.title)
+            display.ended(journey)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_bars_fit_the_terminal_whatever_the_titles(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    console = console_of(width, terminal=True)
+    monkeypatch.setattr(progress, "err", console)
+    go(Bars())
+    shown = ESCAPES.sub("", written(console))
+    assert "\x1b[31mred" not in written(console)
+    bars = [line.rstrip() for line in re.split(r"[\r\n]+", shown) if "━" in line]
+    assert bars
+    # Room for the "^C" that a terminal echoes, and no wrapped rows.
+    assert max(cell_len(line) for line in bars) <= width - 4
+    assert any("separating, 50%" in line for line in bars)
+    assert any("of 6" in line for line in bars)
+    assert "[red]x[/]: review 0.50" in shown
+    assert ":fire:" in shown
+
+
+def test_bars_name_every_track_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = console_of(80, terminal=True)
+    monkeypatch.setattr(progress, "err", console)
+    with Bars() as bars:
+        journey = journey_of("A Title of Some Words")
+        bars.entered(journey, "normalize")
+    assert "A Title of Some Words" in ESCAPES.sub("", written(console))
+
+
+def test_a_pipe_gets_a_plain_line_a_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = console_of(100_000, terminal=False)
+    monkeypatch.setattr(progress, "err", console)
+    go(Lines())
+    lines = written(console).splitlines()
+    assert len(lines) == len(ODD)
+    assert "\x1b" not in written(console)
+    assert lines[0].startswith("[1 of 6] Band – [red]x[/]: review 0.50, 2.0× real time")
+    assert lines[-1].startswith("[6 of 6] ")
+
+
+def test_tracks_that_were_done_before_make_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = console_of(100, terminal=False)
+    monkeypatch.setattr(progress, "err", console)
+    with Lines() as lines:
+        for number in range(1000):
+            lines.ended(journey_of("Song", number, already=("a", "b"), remembered=True))
+    assert written(console) == ""
+
+
+def test_a_failure_says_stage_cause_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = console_of(200, terminal=False)
+    monkeypatch.setattr(progress, "err", console)
+    failure = Failure(
+        source="a.mp3",
+        stage="normalize",
+        error_type="NotAudio",
+        message="it is no audio.",
+        remedy="Give a file that holds audio.",
+        retryable=False,
+    )
+    with Lines() as lines:
+        lines.ended(journey_of("Song", failure=failure))
+    assert "Song: failed in normalize: it is no audio. Give a file" in written(console)
+
+
+def test_the_pace_counts_what_this_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("flows.cli.progress.time.monotonic", lambda: now[0])
+    pace = Pace()
+    pace.total = 10
+    for number in range(6):
+        pace.over(journey_of("old", number, already=("a", "b"), remembered=True))
+    assert pace.parts() == ["6 of 10"]
+    first = journey_of("new", 7)
+    pace.separated(first, 0.0)
+    now[0] += 5.0
+    first.report = make_report(7)  # ten seconds of audio
+    pace.over(first)
+    assert pace.speed == pytest.approx(2.0)
+    assert pace.left_s == pytest.approx(15.0)
+    assert pace.parts() == ["7 of 10", "2.0× real time", "0:15 left"]
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_the_table_fits_and_clips_no_name(width: int) -> None:
+    console = console_of(width, terminal=True)
+    reasons = ["estimated_sdr_low", "bleed_from_vocals", "residual_high", "clipped"]
+    rows = [
+        {"label": title, "verdict": "fail", "score": 0.123, "duration_s": 20.0, "reasons": reasons}
+        for title in map(plain, ODD)
+    ]
+    console.print(quality_table(rows, width))
+    lines = ESCAPES.sub("", written(console)).splitlines()
+    assert max(cell_len(line.rstrip()) for line in lines) <= width
+    squeezed = re.sub(r"\s+", "", "".join(line[: width // 2] for line in lines))
+    assert "[red]x[/]" in squeezed
+    assert ":fire:" in squeezed
+    assert "../../etc/passwd" in squeezed
+    assert "\\\\" not in squeezed
+    assert "…" not in "".join(lines)
+
+
+def test_few_reasons_in_words_and_lengths() -> None:
+    assert few(["bleed_from_vocals", "a", "b", "c"]) == "bleed from vocals, a +2"
+    assert few([]) == ""
+    assert [length(s) for s in (0.4, 59.6, 3599.4, 3600, None)] == [
+        "0:00",
+        "1:00",
+        "59:59",
+        "1:00:00",
+        "–",
+    ]
+
+
+def summary_of(library: Path, lines: list[dict[str, Any]], **counts: int) -> RunSummary:
+    return RunSummary(
+        library=str(library),
+        run_id="run",
+        separation_id=SEPARATION_ID,
+        model="htdemucs",
+        engine="local_cpu",
+        device="cpu",
+        reasons=[],
+        tracks=lines,
+        **counts,
+    )
+
+
+def line_of(track: int, status: str) -> dict[str, Any]:
+    return {
+        "source": f"/music/{track}.mp3",
+        "label": f"Artist – Song {track}",
+        "status": status,
+        "track_id": track_id_of(track),
+        "separation_id": SEPARATION_ID,
+        "score": 0.5 if status == "done" else None,
+    }
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunSummary], str]:
+    def show(summary: RunSummary) -> str:
+        console = console_of(160, terminal=False)
+        monkeypatch.setattr(separate, "out", console)
+        separate.show(summary)
+        return written(console)
+
+    return show
+
+
+def fill(library: Path, tracks: int) -> None:
+    place = Library(library)
+    with place.workspace("run") as scratch:
+        for track in range(tracks):
+            report = make_report(track, title=f"Song {track}")
+            folder = write_folder(scratch / str(track), report)
+            place.write_rows([place.commit(folder, report)])
+
+
+def test_what_was_there_already_is_in_the_table_once(
+    tmp_path: Path, shown: Callable[[RunSummary], str]
+) -> None:
+    fill(tmp_path / "library", 3)
+    lines = [line_of(0, "already"), line_of(1, "already"), line_of(1, "duplicate")]
+    text = shown(summary_of(tmp_path / "library", lines, already=2, duplicates=1))
+    assert "Nothing was left to do" in text
+    assert text.count("Song 0") == text.count("Song 1") == 1
+    assert "Song 2" not in text
+    assert "0.50" in text
+    assert "0 separated, 2 already done, 1 the same audio as another, 0 failed." in text
+
+
+def test_a_long_table_is_cut_and_says_where_the_rest_is(
+    tmp_path: Path, shown: Callable[[RunSummary], str]
+) -> None:
+    lines = [line_of(track, "done") for track in range(separate.SHOWN + 7)]
+    text = shown(summary_of(tmp_path / "library", lines, done=len(lines)))
+    assert text.count("Artist – Song") == separate.SHOWN
+    assert "7 more: stemwright reports --library" in text
+
+
+def test_no_track_at_all(tmp_path: Path, shown: Callable[[RunSummary], str]) -> None:
+    assert shown(summary_of(tmp_path, [])).strip() == "No tracks found."
