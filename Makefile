@@ -51,6 +51,6 @@ constraints: $(READY) ## write constraints.txt anew from what is installed
 	@{ grep '^#' constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v '^#' | sed 's/+cpu$$//' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## remove what make made
-	rm -rf $(VENV) library build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## remove what make made; never a library
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

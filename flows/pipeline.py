@@ -7,6 +7,7 @@ how many tracks there are.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,9 +19,11 @@ from prefect.tasks import exponential_backoff
 from flows.memory import remembered_failure
 from tasks.contracts import Failure, TrackRef
 from tasks.crew import Batch, Crew, Journey, Stage
-from tasks.errors import Interrupted, StemwrightError
+from tasks.errors import Interrupted, PassingError, StemwrightError
 from tasks.ingest import fingerprint
-from tasks.stages import STAGE_TASKS, StageTask
+from tasks.stages import STAGE_TASKS, StageTask, typed
+
+log = logging.getLogger("stemwright")
 
 TRACKS_WITH_THEIR_OWN_TASKS = 300
 LARGE_BATCH = 25
@@ -68,7 +71,7 @@ def _end_if_remembered(journey: Journey, crew: Crew) -> None:
     mark = fingerprint(ref)
     if not crew.force:
         track_id = crew.index.find(ref.source, mark, crew.separation_id)
-        if track_id and crew.library.is_finished(track_id, crew.separation_id):
+        if track_id and _is_finished(track_id, crew):
             journey.already = (track_id, crew.separation_id)
             journey.remembered = True
             return
@@ -83,6 +86,14 @@ def _end_if_remembered(journey: Journey, crew: Crew) -> None:
                     "changed since; --retry-failed tries it again.".strip(),
                 }
             )
+
+
+def _is_finished(track_id: str, crew: Crew) -> bool:
+    try:
+        return crew.library.is_finished(track_id, crew.separation_id)
+    except PassingError:
+        # The normalize stage asks again, with retries: not a reason to end the run here.
+        return False
 
 
 def run_window(
@@ -141,7 +152,7 @@ def _collect_finished(running: set[Future[Batch]], ended: Ended) -> None:
     for future in running:
         if future.done() and not future.cancelled() and future.exception() is None:
             for journey in future.result().journeys:
-                if journey.status in ("done", "already", "duplicate"):
+                if not (journey.failure and journey.failure.error_type == Interrupted.__name__):
                     ended(journey)
 
 
@@ -167,6 +178,11 @@ def _drive(batch: Batch, crew: Crew, stages: dict[Stage, StageTask]) -> Batch:
             _separate(Batch(again), crew, stages)
         _stage(stages["score"], batch, crew)
         _stage(stages["record"], batch, crew)
+    except Exception as error:
+        # One batch's trouble (no lock file, Prefect not answering) is not the other tracks'.
+        log.exception("%s ended early", batch.label)
+        for journey in batch.open():
+            _fail(journey, typed(error, journey, "separate"), crew)
     finally:
         for journey in batch.journeys:
             _close(journey, crew)
@@ -188,17 +204,21 @@ def _separate(batch: Batch, crew: Crew, stages: dict[Stage, StageTask]) -> None:
             _stage(stages["separate"], batch, crew)
     except Interrupted as error:
         for journey in batch.open():
-            journey.failure = Failure.of(error.about(stage="separate"), journey.ref)
+            _fail(journey, error.about(stage="separate"), crew)
     _stage(stages["validate"], batch, crew)
 
 
 def _close(journey: Journey, crew: Crew) -> None:
     """However the stages ended, a journey has an end, and nothing of it stays in scratch."""
     if not journey.ended:
-        error = StemwrightError("the run ended before this track did.", stage="record")
-        journey.failure = Failure.of(error, journey.ref, run_id=crew.run.run_id)
+        _fail(journey, StemwrightError("the run ended before this track did."), crew)
     shutil.rmtree(journey.folder, ignore_errors=True)
     journey.over.set()
+
+
+def _fail(journey: Journey, error: StemwrightError, crew: Crew) -> None:
+    failure = Failure.of(error, journey.ref, run_id=crew.run.run_id)
+    journey.failure = failure.model_copy(update={"label": journey.label})
 
 
 def _resolve_followers(batch: Batch, crew: Crew) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -21,6 +22,8 @@ from tasks.contracts import Failure, TrackRef
 from tasks.crew import Crew, Journey
 from tasks.errors import Interrupted, StemwrightError
 from tasks.recording import Alias
+
+Row = TypeVar("Row")
 
 
 def settings_of(separation: Separation, control: RunControl) -> StemwrightSettings:
@@ -81,7 +84,7 @@ def run_tracks(
 
 def window_of(settings: StemwrightSettings) -> int:
     """Batches in flight: one being separated, the rest being fetched, decoded and scored."""
-    return settings.run.window or settings.run.jobs or min(8, (os.cpu_count() or 1) + 1)
+    return settings.run.jobs or settings.run.window or min(8, (os.cpu_count() or 1) + 1)
 
 
 def final_state(summary: RunSummary) -> State[RunSummary]:
@@ -100,6 +103,7 @@ class _Keeper:
     """Keeps the books of a run: the summary, the rows of failures and aliases, the artifacts."""
 
     FLUSH = 50
+    KEPT = 5_000
 
     def __init__(
         self,
@@ -149,23 +153,30 @@ class _Keeper:
 
     def close(self) -> None:
         self._flush()
-        self._progress.update(1.0, self._summary.headline, last=True)
+        whole = self._total is None or self._summary.found >= self._total
+        share = 1.0 if whole else self._summary.found / (self._total or 1)
+        self._progress.update(share, self._summary.headline, last=True)
         write_results_table(self._summary)
 
     def _flush(self) -> None:
         """Failures and aliases are written a file for many, not a file each."""
+        library = self._crew.library
+        # Who died between a commit and its rows left a track that no index knows.
+        self._write(self._found, library.ensure_rows)
+        self._write(self._failures, library.record_failures)
+        self._write(self._aliases, library.record_aliases)
+
+    def _write(self, rows: list[Row], write: Callable[[list[Row]], object]) -> None:
+        """Write rows and let go of them; what can't be written now is kept for the next time."""
+        if not rows:
+            return
         try:
-            if self._failures:
-                self._crew.library.record_failures(self._failures)
-            if self._aliases:
-                # Who died between a commit and its rows left a track that no index knows.
-                self._crew.library.ensure_rows(self._found)
-                self._crew.library.record_aliases(self._aliases)
+            write(rows)
         except StemwrightError as error:
-            get_run_logger().error("failures or aliases could not be recorded: %s", error)
-        self._failures.clear()
-        self._aliases.clear()
-        self._found.clear()
+            get_run_logger().error("%d rows could not be recorded: %s", len(rows), error)
+            del rows[: -self.KEPT]
+        else:
+            rows.clear()
 
 
 def _alias(journey: Journey) -> Alias:

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.parameters import CatalogSources, RunControl, Separation
-from flows.run import run_tracks
+from flows.run import run_tracks, settings_of
 from flows.summary import RunSummary
 from tasks.catalog import read_catalog
 from tasks.catalog.suffixes import AUDIO_SUFFIXES, suffix_of
@@ -48,7 +48,8 @@ def separate_catalog(
         control: How to run.
     """
     limit = tracks.limit or None
-    refs = read_catalog(tracks.sources, offline=control.offline, limit=limit)
+    offline = settings_of(separation, control).engine.offline
+    refs = read_catalog(tracks.sources, offline=offline, limit=limit)
     return run_tracks(refs, separation, control, total=_count(tracks))
 
 

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.parameters import RunControl, Separation, TrackSource
-from flows.run import run_tracks
+from flows.run import run_tracks, settings_of
 from flows.summary import RunSummary
 from tasks.catalog import read_catalog
 from tasks.contracts import Failure, TrackRef
@@ -50,7 +50,8 @@ def separate_track(
         separation: What to make of it, and where to put it.
         control: How to run.
     """
-    refs = [_titled(ref, track) for ref in read_catalog([track.source], offline=control.offline)]
+    offline = settings_of(separation, control).engine.offline
+    refs = [_titled(ref, track) for ref in read_catalog([track.source], offline=offline)]
     return run_tracks(refs, separation, control, total=len(refs))
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -123,7 +123,7 @@ class CompletenessPolicy(Value):
     """When a stem set counts as whole."""
 
     max_residual_db: float = Field(
-        default=0.0,
+        default=2.0,
         title="Largest residual",
         description="Mixture minus the sum of stems, relative to the mixture, in dB. The model's "
         "own residual is a matter of quality; above this the stems aren't of this mixture.",
@@ -466,16 +466,6 @@ class Failure(Value):
         )
 
 
-T = TypeVar("T")
-
-
-class Outcome(Value, Generic[T]):
-    """What a stage made of one track: a value, or the failure that ended it."""
-
-    value: T | None = None
-    failure: Failure | None = None
-
-
 class SeparationJob(BaseModel):
     """A separation that was asked for, as the API of `interfaces.md` section 5 answers it.
 
@@ -501,8 +491,3 @@ class AudioSource(BaseModel):
 
 Progress = Callable[[float], None]
 """Called with the finished share of a track's separation, 0 to 1."""
-
-
-def as_json(value: BaseModel) -> dict[str, Any]:
-    """A model as plain JSON types."""
-    return value.model_dump(mode="json")

@@ -95,6 +95,7 @@ class Journey:
     remembered: bool = False
     """Ended by what an earlier run recorded of this very source: nothing new to record."""
     regenerated: frozenset[str] = frozenset()
+    in_tables: bool = False
     stages_done: set[str] = field(default_factory=set)
     attempts: int = 1
     busy_s: float = 0.0
@@ -128,6 +129,8 @@ class Journey:
         self.already = self.place
         self.audio = self.mixture = self.stem_set = None
         self.completeness = self.quality = self.report = None
+        self.ref = TrackRef(source=self.ref.source, kind=self.ref.kind, title=self.label)
+        self.stages_done = set()
 
     @property
     def status(self) -> str:

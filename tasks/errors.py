@@ -21,6 +21,7 @@ StemwrightError
 │   └── OutOfMemory
 ├── DeadlineMissed           the track's time ran out
 ├── DiskFull                 nothing can be written until somebody makes room
+├── StorageFault             a disk or file system that doesn't do what it should
 ├── ContractBroken           the other side answered something it must not
 ├── IncompleteSeparation     stems are missing or broken after the one regeneration
 └── Interrupted              the run was asked to stop
@@ -31,8 +32,6 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
-STAGES = ("catalog", "ingest", "normalize", "separate", "validate", "score", "record")
-
 
 class StemwrightError(Exception):
     """A failure of one track (or of the settings) in words a user can act on.
@@ -40,7 +39,7 @@ class StemwrightError(Exception):
     Args:
         cause: What was wrong, as a sentence without the track's name.
         track: The track as the user knows it (label or source); empty if it concerns none.
-        stage: One of `STAGES`, or empty for settings.
+        stage: catalog, ingest, normalize, separate, validate, score or record; empty for settings.
         remedy: What to do about it.
     """
 

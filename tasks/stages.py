@@ -46,7 +46,7 @@ class _Attempt:
         self.failed: list[Journey] = []
 
 
-def _typed(error: Exception, journey: Journey, stage: Stage) -> StemwrightError:
+def typed(error: Exception, journey: Journey, stage: Stage) -> StemwrightError:
     """Any exception as one of the family: a bug in a stage must not cost the other tracks."""
     if isinstance(error, StemwrightError):
         return error.about(track=journey.label, stage=stage)
@@ -90,7 +90,7 @@ def _attempt(stage: Stage, work: Work, batch: Batch, crew: Crew) -> _Attempt:
             work(journey, crew)
             journey.stages_done.add(stage)
         except Exception as raised:
-            error = _typed(raised, journey, stage)
+            error = typed(raised, journey, stage)
             if not isinstance(raised, StemwrightError):
                 get_run_logger().exception("%s failed in %s", journey.label, stage)
             if isinstance(error, PassingError) and not crew.stopping():
@@ -253,7 +253,9 @@ def _validate(journey: Journey, crew: Crew) -> None:
         raise IncompleteSeparation(
             f"the separation is incomplete: {what.rstrip('.')}.",
             missing=found.missing,
-            remedy="Run again with --retry-failed, or with another engine.",
+            remedy="Run the same command again, or try another engine (--provider)."
+            if found.missing
+            else "Check the model; completeness.max_residual_db sets the limit.",
         )
     get_run_logger().warning("%s: %s; making that again", journey.label, what)
     journey.regenerated = frozenset(found.missing)
@@ -282,13 +284,10 @@ def _record(journey: Journey, crew: Crew) -> None:
 
 def _write_rows(batch: Batch, crew: Crew) -> None:
     """One file a table for the whole batch. Lost rows are no loss: sidecars are the truth."""
-    reports = [
-        journey.report
-        for journey in batch.journeys
-        if journey.report and "rows" not in journey.stages_done
-    ]
-    if not reports:
+    owed = [journey for journey in batch.journeys if journey.report and not journey.in_tables]
+    if not owed:
         return
+    reports = [journey.report for journey in owed if journey.report]
     try:
         crew.library.write_rows(reports)
     except StemwrightError as error:
@@ -296,8 +295,8 @@ def _write_rows(batch: Batch, crew: Crew) -> None:
             "the tables lack %d rows until the next run: %s", len(reports), error
         )
         return
-    for journey in batch.journeys:
-        journey.stages_done.add("rows")
+    for journey in owed:
+        journey.in_tables = True
 
 
 def build_report(journey: Journey, crew: Crew) -> TrackReport:

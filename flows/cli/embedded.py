@@ -16,7 +16,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
+import typer
+
 from flows.cli.console import Exit, busy, err, stop
+from tasks.errors import StemwrightError
 
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer
@@ -72,6 +75,11 @@ def run_catalog(parameters: dict[str, Any], *, as_json: bool) -> RunSummary:
             "The same command goes on where it stopped.",
             as_json=as_json,
         )
+    except (StemwrightError, typer.Exit):
+        raise
+    except Exception as error:
+        # Prefect's own: an API that can't be reached, a server that doesn't start or that died.
+        ended = error
     return _summary_of(ended, as_json=as_json)
 
 
@@ -168,12 +176,12 @@ def _start(server: SubprocessASGIServer) -> None:
 
 
 def _summary_of(ended: object, *, as_json: bool) -> RunSummary:
-    from tasks.errors import StemwrightError
-
     if isinstance(ended, StemwrightError):
         raise ended
     if isinstance(ended, BaseException):
         message = f"the run crashed: {type(ended).__name__}: {ended}"
         remedy = "Run the same command again: what was finished is kept."
+        if "Failed to reach API" in message:
+            remedy = "Start it (`prefect server start`), or unset PREFECT_API_URL to do without."
         stop(Exit.SOME_FAILED, type(ended).__name__, message, remedy, as_json=as_json)
     return cast("RunSummary", ended)

@@ -20,7 +20,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="For example htdemucs.
 
 
 def _folder(models_dir: str) -> Path | None:
-    return Path(models_dir).expanduser() if models_dir else None
+    """The folder that is named, else the one that a run with this configuration looks in."""
+    from blocks.settings import load_settings
+
+    return Path(models_dir).expanduser() if models_dir else load_settings().models_dir
 
 
 @app.command("list")

@@ -57,19 +57,15 @@ def plan(
             force=force,
             offline=offline,
         )
-        from blocks.settings import load_settings
-        from flows.assemble import choose
-        from flows.parameters import overrides_of
+        from flows.cli.separate import check_settings
         from flows.planning import make_plan
         from tasks.catalog import read_catalog
 
-        settings = load_settings(
-            config, overrides_of(parameters["separation"], parameters["control"])
-        )
+        settings, choice = check_settings(parameters)
         made = make_plan(
             read_catalog(sources, offline=settings.engine.offline, limit=limit or None),
             settings,
-            choose(settings),
+            choice,
             force=force,
             retry_failed=retry_failed,
         )

@@ -11,6 +11,8 @@ from flows.cli import options as opt
 from flows.cli.console import busy, complain, errors_shown, out, print_json, safe, set_up_logging
 
 if TYPE_CHECKING:
+    from blocks.settings import StemwrightSettings
+    from flows.assemble import Choice
     from flows.summary import RunSummary
 
 SHOWN = 50
@@ -97,7 +99,7 @@ def run_and_show(
     raise typer.Exit(summary.exit_code)
 
 
-def check_settings(parameters: dict[str, Any]) -> None:
+def check_settings(parameters: dict[str, Any]) -> tuple[StemwrightSettings, Choice]:
     """Find what is wrong with the settings before Prefect is even imported."""
     from pathlib import Path
 
@@ -113,7 +115,7 @@ def check_settings(parameters: dict[str, Any]) -> None:
     )
     set_up_logging(settings.logging.level)
     install_redaction(settings.secrets())
-    choose(settings)
+    return settings, choose(settings)
 
 
 def show(summary: RunSummary) -> None:

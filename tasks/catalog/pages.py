@@ -12,6 +12,10 @@ from tasks.catalog.suffixes import AUDIO_SUFFIXES, is_web, suffix_of
 from tasks.errors import NetworkFault
 
 _LOG = logging.getLogger(__name__)
+
+# yt-dlp's own words would stand beside ours for the same fault.
+_SILENT = logging.getLogger(f"{__name__}.yt_dlp")
+_SILENT.setLevel(logging.CRITICAL + 1)
 _PAGE_TYPES = ("text/html", "application/xhtml", "text/xml", "application/xml", "application/rss")
 _PAGE_STARTS = (b"<!doctype html", b"<html")
 _LINKS = ("url", "url_transparent")
@@ -107,7 +111,7 @@ def _lister() -> Any:
         {
             "quiet": True,
             "no_warnings": True,
-            "logger": _LOG,
+            "logger": _SILENT,
             "noprogress": True,
             "extract_flat": True,
             "lazy_playlist": True,

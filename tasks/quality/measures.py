@@ -109,6 +109,9 @@ class Measures:
         put(stems, "side_mid_db", width[1:])
         put(stems, "d_side_mid_db", width[1:] - width[0])
         gains = self._correlation.gains(relative >= self._absent_db)
+        if self._residual is None:
+            # Without all stems the rest of the mixture is laid to those that are here.
+            gains = np.full_like(gains, np.nan)
         put(stems, "ls_gain", gains)
         put(stems, "ls_gain_error", np.abs(gains - 1))
 

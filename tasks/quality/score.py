@@ -35,7 +35,7 @@ def score_separation(
         policy: Thresholds.
         gain: What all stems were multiplied by when they were written; it is undone.
         all_stems: Whether these are all stems of the model. If not, what needs the whole sum
-            (residual, missing energy, assignment entropy) is null and left out of the score.
+            (residual, missing energy, assignment entropy, level) is null and left out of the score.
 
     Returns:
         Scores from 0 to 1 and verdicts of the stems and the track, with reasons.
@@ -55,7 +55,8 @@ def score_separation(
         )
     policy = policy or QualityPolicy()
     measures = Measures(tuple(stems), all_stems=all_stems, absent_db=policy.absent_stem_db)
-    if not measures.take(stream(mixture, stems, gain)):
+    files = {name: Path(path) for name, path in stems.items()}
+    if not measures.take(stream(Path(mixture), files, gain)):
         raise EmptyAudio("the mixture has no samples.", stage="score")
     with np.errstate(invalid="ignore", divide="ignore"):
         return judge_track(measures.result(), policy)

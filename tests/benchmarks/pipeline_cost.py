@@ -33,8 +33,10 @@ BUNDLED = Path(__file__).resolve().parents[2] / "tasks" / "catalog" / "bundled"
 
 
 def make_tracks(folder: Path, count: int, seconds: float) -> None:
-    """Different excerpts of the bundled music at different levels, so that none is a duplicate."""
-    pieces = [soundfile.read(path, dtype="float32")[0] for path in BUNDLED.glob("*/mixture.flac")]
+    """The bundled music at different levels, so that no track is a duplicate of another."""
+    pieces = [
+        soundfile.read(path, dtype="float32")[0] for path in sorted(BUNDLED.glob("*/mixture.flac"))
+    ]
     rng = np.random.default_rng(7)
     for number in range(count):
         piece = pieces[number % len(pieces)]

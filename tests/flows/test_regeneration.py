@@ -115,7 +115,7 @@ def test_broken_again_is_a_failure_that_names_the_stem(
     assert (failure.error_type, failure.stage) == ("IncompleteSeparation", "validate")
     assert "bass" in failure.message
     assert not any(name in failure.message for name in STEMS if name != "bass")
-    assert "--retry-failed" in failure.remedy
+    assert "--provider" in failure.remedy
     assert damage.calls == [None, frozenset({"bass"})]
     assert finished_in(tmp_path / "library") == {}
     rows = pd.read_parquet(tmp_path / "library/reports/failures")
