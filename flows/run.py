@@ -39,7 +39,7 @@ def settings_of(separation: Separation, control: RunControl) -> StemwrightSettin
 
 def run_tracks(
     refs: Iterable[TrackRef | Failure],
-    separation: Separation,
+    settings: StemwrightSettings,
     control: RunControl,
     *,
     total: int | None,
@@ -54,7 +54,6 @@ def run_tracks(
     Raises:
         SettingsError: What is set can't work; nothing was started.
     """
-    settings = settings_of(separation, control)
     gauge = Gauge(current_watcher())
     with assemble(
         settings,

@@ -48,9 +48,9 @@ def separate_catalog(
         control: How to run.
     """
     limit = tracks.limit or None
-    offline = settings_of(separation, control).engine.offline
-    refs = read_catalog(tracks.sources, offline=offline, limit=limit)
-    return run_tracks(refs, separation, control, total=_count(tracks))
+    settings = settings_of(separation, control)
+    refs = read_catalog(tracks.sources, offline=settings.engine.offline, limit=limit)
+    return run_tracks(refs, settings, control, total=_count(tracks))
 
 
 def _count(tracks: CatalogSources) -> int | None:

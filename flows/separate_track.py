@@ -50,9 +50,11 @@ def separate_track(
         separation: What to make of it, and where to put it.
         control: How to run.
     """
-    offline = settings_of(separation, control).engine.offline
-    refs = [_titled(ref, track) for ref in read_catalog([track.source], offline=offline)]
-    return run_tracks(refs, separation, control, total=len(refs))
+    settings = settings_of(separation, control)
+    refs = [
+        _titled(ref, track) for ref in read_catalog([track.source], offline=settings.engine.offline)
+    ]
+    return run_tracks(refs, settings, control, total=len(refs))
 
 
 def _titled(ref: TrackRef | Failure, track: TrackSource) -> TrackRef | Failure:
