@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from tasks.contracts import SeparationSettings
 
-# Raised whenever the same settings begin to give other samples; part of every identity.
+# Raised whenever the same settings begin to give samples that differ by more than rounding; part
+# of every identity.
 ALGORITHM = 1
 
 

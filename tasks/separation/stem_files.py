@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -35,19 +36,109 @@ def check_format(format: StemFormat, bit_depth: BitDepth) -> None:
         )
 
 
-def common_gain(stems: Mapping[str, NDArray[np.float32]], bit_depth: BitDepth) -> float:
+class Samples(Protocol):
+    """One stem's samples, wherever they are."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def peak(self) -> float:
+        """Largest magnitude; not finite where a sample isn't."""
+        ...
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """All samples in order, (frames, channels) each."""
+        ...
+
+
+class InMemory:
+    """Samples of an array of shape (channels, frames)."""
+
+    def __init__(self, samples: NDArray[np.float32]) -> None:
+        self._samples = samples
+        self.channels, self.frames = samples.shape
+
+    @property
+    def peak(self) -> float:
+        return _peak(self._samples)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, self.frames, _BLOCK):
+            yield self._samples[:, start : start + _BLOCK].T
+
+
+class Spool:
+    """One stem's samples on their way: raw float32 on the disk until their gain is known."""
+
+    def __init__(self, path: Path, channels: int) -> None:
+        self._path = path
+        self.channels = channels
+        self.frames = 0
+        self.peak = 0.0
+        self._file = path.open("wb")
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Add samples, (channels, frames)."""
+        largest = _peak(block)
+        # A comparison with NaN is false: what isn't finite stays the peak.
+        if not largest <= self.peak and np.isfinite(self.peak):
+            self.peak = largest
+        self.frames += block.shape[1]
+        self._file.write(np.ascontiguousarray(block.T).data)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        self._file.flush()
+        with self._path.open("rb") as file:
+            while data := file.read(_BLOCK * self.channels * 4):
+                yield np.frombuffer(data, np.float32).reshape(-1, self.channels)
+
+    def remove(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def spools(folder: Path, names: Iterable[str], channels: int) -> Iterator[dict[str, Spool]]:
+    """A spool for each stem in `folder`, gone at the end, and the folder with it if it's new.
+
+    Raises:
+        DiskFull, StorageFault: While any of them is written or read.
+    """
+    made: dict[str, Spool] = {}
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            made[name] = Spool(folder / f".{name}.{os.getpid()}.f32", channels)
+        yield made
+    except OSError as error:
+        raise from_os_error(error, stage="separate") from error
+    finally:
+        for spool in made.values():
+            spool.remove()
+        if new:
+            with suppress(OSError):  # it holds stems
+                folder.rmdir()
+
+
+def common_gain(stems: Mapping[str, Samples], bit_depth: BitDepth) -> float:
     """The largest gain, at most 1.0, at which no sample of any stem clips when written."""
     if bit_depth == "32f":
         return 1.0
     # Two steps under full scale, so that no meter takes the loudest sample for a clipped one.
     limit = 1.0 - 2.0 ** (2 - int(bit_depth))
-    peak = max((_peak(samples) for samples in stems.values()), default=0.0)
+    peak = max((samples.peak for samples in stems.values()), default=0.0)
     return limit / peak if peak > limit else 1.0
 
 
 def write_stems(
     folder: Path,
-    stems: Mapping[str, NDArray[np.float32]],
+    stems: Mapping[str, NDArray[np.float32] | Samples],
     sample_rate_hz: int,
     format: StemFormat = "flac",
     bit_depth: BitDepth = "24",
@@ -59,7 +150,7 @@ def write_stems(
 
     Args:
         folder: Made if needed.
-        stems: Name to float32 samples of shape (channels, frames), full scale ±1.
+        stems: Name to samples, full scale ±1; an array is float32 of shape (channels, frames).
         sample_rate_hz: Of all stems.
         gain: Applied to every stem; by default the largest that clips none. When missing stems
             are made again it must be that of the first writing.
@@ -73,18 +164,22 @@ def write_stems(
         DiskFull: No room; no file is left half written.
     """
     check_format(format, bit_depth)
-    for name, samples in stems.items():
-        if not np.isfinite(_peak(samples)):
+    given = {
+        name: InMemory(samples) if isinstance(samples, np.ndarray) else samples
+        for name, samples in stems.items()
+    }
+    for name, samples in given.items():
+        if not np.isfinite(samples.peak):
             raise ContractBroken(
                 f"the model gave samples for {name} that are not finite numbers.",
                 track=track,
                 stage="separate",
             )
-    gain = common_gain(stems, bit_depth) if gain is None else gain
+    gain = common_gain(given, bit_depth) if gain is None else gain
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = {}
-        for name, samples in stems.items():
+        for name, samples in given.items():
             paths[name] = folder / f"{name}.{format}"
             _write(paths[name], samples, sample_rate_hz, format, _SUBTYPES[bit_depth], gain)
     except OSError as error:
@@ -99,7 +194,7 @@ def _peak(samples: NDArray[np.float32]) -> float:
 
 def _write(
     path: Path,
-    samples: NDArray[np.float32],
+    samples: Samples,
     sample_rate_hz: int,
     format: StemFormat,
     subtype: str,
@@ -108,16 +203,15 @@ def _write(
     import soundfile
 
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    large = format == "wav" and samples.size * 4 > _WAV_LIMIT
+    large = format == "wav" and samples.channels * samples.frames * 4 > _WAV_LIMIT
     container = "RF64" if large else format.upper()
     try:
         with _Sink(part, "wb+") as sink:
             try:
                 with soundfile.SoundFile(
-                    sink, "w", sample_rate_hz, samples.shape[0], subtype, format=container
+                    sink, "w", sample_rate_hz, samples.channels, subtype, format=container
                 ) as file:
-                    for start in range(0, samples.shape[1], _BLOCK):
-                        block = samples[:, start : start + _BLOCK].T
+                    for block in samples.blocks():
                         file.write(block if gain == 1.0 else block * np.float32(gain))
             except (soundfile.LibsndfileError, AssertionError):
                 if sink.failure is None:

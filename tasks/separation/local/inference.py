@@ -1,55 +1,73 @@
-"""The forward passes over one track, through demucs' own scheduler.
+"""The forward passes over one track, a segment at a time from the disk and back to it.
 
-Issue 3 replaces this file with a scheduler of our own; nothing else knows how segments are cut.
+What is in memory depends on the model's segments, not on the track's length.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from tasks.contracts import SeparationSettings
 from tasks.errors import ContractBroken, OutOfMemory
+from tasks.separation.local.overlap_add import Merge, OverlapAdd
+from tasks.separation.local.segments import Cut, Segment, cuts
+from tasks.separation.mixtures import MixtureReader
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from demucs.apply import BagOfModels
     from numpy.typing import NDArray
 
-_MAX_SHIFT_S = 0.5
+Write = Callable[["NDArray[np.float32]"], None]
 
 
-def separate_samples(
+def separate_stream(
     model: BagOfModels,
-    mixture: NDArray[np.float32],
+    mixture: MixtureReader,
     device: str,
     settings: SeparationSettings,
+    stems: Sequence[int],
+    write: Write,
     on_segment: Callable[[float], None],
-) -> NDArray[np.float32]:
-    """Separate one mixture.
+    *,
+    batch: int = 1,
+) -> None:
+    """Separate one mixture, giving away its stems block by block.
 
-    Normalises as `demucs.api.Separator` does, by mean and deviation of the mono mean. Digital
-    silence needs no forward pass: its stems are silent.
+    The same as `demucs.api.Separator`: normalised by mean and deviation of the mono mean,
+    triangular overlap-add, the bag's weights. Sub-models that no wanted stem needs don't run.
 
     Args:
         model: On `device` already.
-        mixture: Shape (channels, frames), float32.
+        mixture: Not silent throughout.
         settings: Overlap, shifts, seed.
+        stems: Indexes of the wanted stems among the model's.
+        write: Given blocks of shape (len(stems), channels, frames), in order, without a gap.
         on_segment: Called before each forward pass with the share done; may raise to stop.
-
-    Returns:
-        Shape (sources, channels, frames), float32.
+        batch: Segments a forward pass.
 
     Raises:
         OutOfMemory: On the device or the host.
+        ContractBroken: Torch failed in another way.
+        CorruptAudio: The mixture can't be read.
     """
+    with _exact(device):
+        work = _Work(model, mixture, device, settings, stems)
+        for block in work.run(batch, lambda: on_segment(work.done / work.segments)):
+            if block.shape[-1]:
+                write(block.mul(mixture.deviation).add(mixture.mean).numpy())
+
+
+@contextmanager
+def _exact(device: str) -> Iterator[None]:
+    """Full precision, the same kernels on every run, and torch's failures as our errors."""
     import torch
 
-    if not mixture.any():
-        return np.zeros((len(model.sources), *mixture.shape), dtype=np.float32)
     try:
         # cuDNN may otherwise time its kernels and pick another one on the next run.
         with (
@@ -58,12 +76,7 @@ def separate_samples(
                 enabled=True, deterministic=True, benchmark=False, allow_tf32=False
             ),
         ):
-            wave = torch.from_numpy(mixture)
-            mono = wave.mean(0)
-            mean, deviation = mono.mean(), mono.std() + 1e-8
-            normal = ((wave - mean) / deviation)[None]
-            stems = _shifted(model, normal, device, settings, on_segment)
-            return (stems.mul_(deviation).add_(mean))[0].numpy()
+            yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(device) from error
     except RuntimeError as error:
@@ -84,74 +97,105 @@ def _out_of_memory(device: str) -> OutOfMemory:
     )
 
 
-def _shifted(
-    model: BagOfModels,
-    mixture: torch.Tensor,
-    device: str,
-    settings: SeparationSettings,
-    on_segment: Callable[[float], None],
-) -> torch.Tensor:
-    # demucs draws its shifts from the process-wide generator; ours come from the seed, and no
-    # other thread's draws can come between. All sub-models of a bag see the same shifts.
-    from demucs.apply import TensorChunk
+class _Work:
+    """All passes over one track: each network that is needed, at each shift."""
 
-    length = mixture.shape[-1]
-    if not settings.shifts:
-        count = _Count(_passes(model, length, settings.overlap), on_segment)
-        return _apply(model, mixture, device, settings, count)
-    longest = int(_MAX_SHIFT_S * model.samplerate)
-    draw = random.Random(settings.seed)
-    offsets = [draw.randint(0, longest) for _ in range(settings.shifts)]
-    padded = TensorChunk(mixture).padded(length + 2 * longest)  # type: ignore[no-untyped-call]
-    spans = [length + longest - offset for offset in offsets]
-    count = _Count(sum(_passes(model, span, settings.overlap) for span in spans), on_segment)
-    total: torch.Tensor | None = None
-    for offset, span in zip(offsets, spans, strict=True):
-        chunk = TensorChunk(padded, offset, span)  # type: ignore[no-untyped-call]
-        out = _apply(model, chunk, device, settings, count)
-        out = out[..., longest - offset :]
-        total = out if total is None else total.add_(out)
-    assert total is not None
-    return total.div_(settings.shifts)
+    def __init__(
+        self,
+        model: BagOfModels,
+        mixture: MixtureReader,
+        device: str,
+        settings: SeparationSettings,
+        stems: Sequence[int],
+    ) -> None:
+        self._passes = [
+            _Pass(part, cut, mixture, device)
+            for part in _parts(model, stems, settings.shifts or 1)
+            for cut in cuts(
+                part.network, mixture.frames, settings.overlap, settings.shifts, settings.seed
+            )
+        ]
+        self._merge = Merge((len(stems), mixture.channels), len(self._passes))
+        self.segments = sum(len(each.cut) for each in self._passes)
+        self.done = 0
 
-
-def _apply(
-    model: BagOfModels, mixture: Any, device: str, settings: SeparationSettings, count: _Count
-) -> torch.Tensor:
-    from demucs.apply import apply_model
-
-    out: torch.Tensor = apply_model(
-        model,
-        mixture,
-        shifts=0,
-        split=True,
-        overlap=settings.overlap,
-        device=device,
-        callback=count,
-    )
-    return out
+    def run(self, batch: int, before: Callable[[], None]) -> Iterator[torch.Tensor]:
+        """What becomes complete with each forward pass, (stems, channels, frames)."""
+        streams = [each.run(batch, before) for each in self._passes]
+        while self.done < self.segments:
+            which = self._merge.last
+            block, taken = next(streams[which])
+            self.done += taken
+            yield self._merge.add(which, self._passes[which].part.wanted, block)
 
 
-class _Count:
-    """demucs' callback: counts forward passes, and asks before each whether to go on."""
+@dataclass(frozen=True)
+class _Part:
+    """One network of a bag, and its say.
 
-    def __init__(self, passes: int, on_segment: Callable[[float], None]) -> None:
-        self._passes = passes
-        self._on_segment = on_segment
-        self._done = 0
+    Attributes:
+        network: On the device.
+        rows: Its outputs that count.
+        wanted: Which of the wanted stems they are.
+        shares: What each counts in the sum over all passes.
+    """
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["state"] == "start":
-            self._on_segment(self._done / self._passes)
-        else:
-            self._done += 1
-
-
-def _passes(model: BagOfModels, length: int, overlap: float) -> int:
-    """Forward passes over `length` frames: `demucs.apply.apply_model`'s own arithmetic."""
-    total = 0
     network: Any
-    for network in model.models:
-        stride = int((1 - overlap) * int(network.samplerate * network.segment))
-        total += len(range(0, length, stride))
-    return total
+    rows: list[int]
+    wanted: list[int]
+    shares: list[float]
+
+
+def _parts(model: BagOfModels, stems: Sequence[int], shifts: int) -> Iterator[_Part]:
+    """The networks that have a say in a wanted stem: in `htdemucs_ft` one for each."""
+    totals = [sum(row[stem] for row in model.weights) for stem in stems]
+    for network, row in zip(model.models, model.weights, strict=True):
+        wanted = [i for i, stem in enumerate(stems) if row[stem]]
+        if wanted:
+            rows = [stems[i] for i in wanted]
+            shares = [row[stems[i]] / totals[i] / shifts for i in wanted]
+            yield _Part(network, rows, wanted, shares)
+
+
+class _Pass:
+    """One network's way over the track, from its start or from a shift before it."""
+
+    def __init__(self, part: _Part, cut: Cut, mixture: MixtureReader, device: str) -> None:
+        self.part = part
+        self.cut = cut
+        self._mixture = mixture
+        self._device = device
+
+    def run(self, batch: int, before: Callable[[], None]) -> Iterator[tuple[torch.Tensor, int]]:
+        """Blocks of the track's frames, without a gap, and the segments that each took."""
+        import torch
+
+        part, cut = self.part, self.cut
+        shares = torch.tensor(part.shares, device=self._device)[:, None, None]
+        adding = OverlapAdd(len(part.rows), self._mixture.channels, cut.segment, self._device)
+        for group in _groups(cut.segments(part.network), batch):
+            before()
+            blocks = []
+            for segment, estimate in zip(group, self._forward(group), strict=True):
+                end = segment.lead + segment.length
+                adding.add(estimate[part.rows, :, segment.lead : end])
+                done = adding.take(min(cut.stride, cut.span - segment.offset))
+                early = max(0, -(cut.base + segment.offset))
+                blocks.append(done[..., early:] * shares)
+            yield torch.cat(blocks, dim=-1).cpu(), len(group)
+
+    def _forward(self, group: Sequence[Segment]) -> torch.Tensor:
+        """(segments, sources, channels, frames) of segments that are alike long."""
+        import torch
+
+        waves = [self._mixture.normal(segment.start, segment.frames) for segment in group]
+        given = torch.stack(waves).to(self._device)
+        out: torch.Tensor = self.part.network(given)
+        return out
+
+
+def _groups(segments: Iterator[Segment], batch: int) -> Iterator[list[Segment]]:
+    """Up to `batch` neighbours that the network is given alike many frames of."""
+    for _, alike in groupby(segments, key=lambda segment: segment.frames):
+        while group := list(islice(alike, batch)):
+            yield group

@@ -12,13 +12,15 @@ from tasks.contracts import EngineName, Mixture, Progress, SeparationSettings, S
 from tasks.errors import ContractBroken, StemwrightError
 from tasks.separation.deadline import Watch, default_deadline_s
 from tasks.separation.identity import separation_id
-from tasks.separation.mixtures import read_mixture
+from tasks.separation.mixtures import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.stem_choice import kept_stems
-from tasks.separation.stem_files import check_format, common_gain, write_stems
+from tasks.separation.stem_files import Spool, check_format, common_gain, spools, write_stems
 
 if TYPE_CHECKING:
+    import numpy as np
     from demucs.apply import BagOfModels
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -119,44 +121,28 @@ class LocalSeparator:
         stop: Callable[[], bool] | None,
         gain: float | None,
     ) -> StemSet:
-        from tasks.separation.local.inference import separate_samples
-
         kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
         check_format(settings.format, settings.bit_depth)
         self._check_fit(mixture)
-        samples = read_mixture(mixture)
-        with self._lock:
-            model = self._loaded()
-            # The clock starts when the device is this track's: waiting for it isn't its fault.
-            limit = default_deadline_s(mixture.duration_s, self.device)
-            watch = Watch(mixture.ref.label, limit if deadline_s is None else deadline_s, stop)
-
-            def on_segment(done: float) -> None:
-                watch.check(done)
-                if progress:
-                    progress(done)
-
-            try:
-                estimates = separate_samples(model, samples, self.device, settings, on_segment)
-            finally:
-                self._after_track()
-        by_name = dict(zip(self.spec.sources, estimates, strict=True))
-        # Over all that are kept, so that stems made again get the gain that the others have.
-        gain = (
-            common_gain({name: by_name[name] for name in kept}, settings.bit_depth)
-            if (gain is None)
-            else gain
-        )
-        written = [name for name in kept if only is None or name in only]
-        paths, gain = write_stems(
-            folder,
-            {name: by_name[name] for name in written},
-            mixture.sample_rate_hz,
-            settings.format,
-            settings.bit_depth,
-            gain,
-            track=mixture.ref.label,
-        )
+        written = tuple(name for name in kept if only is None or name in only)
+        # Stems made again get the gain that the others have, which takes all of them to find.
+        made = kept if gain is None else written
+        with MixtureReader(mixture) as reader, spools(folder, made, mixture.channels) as samples:
+            with self._lock:
+                # The clock starts when the device is this track's: waiting for it isn't its fault.
+                limit = default_deadline_s(mixture.duration_s, self.device)
+                watch = Watch(mixture.ref.label, limit if deadline_s is None else deadline_s, stop)
+                self._fill(reader, samples, settings, watch, progress)
+            gain = common_gain(samples, settings.bit_depth) if gain is None else gain
+            paths, gain = write_stems(
+                folder,
+                {name: samples[name] for name in written},
+                mixture.sample_rate_hz,
+                settings.format,
+                settings.bit_depth,
+                gain,
+                track=mixture.ref.label,
+            )
         if progress:
             progress(1.0)
         return StemSet(
@@ -178,6 +164,36 @@ class LocalSeparator:
             stem_origins=dict.fromkeys(paths, self.engine),
             separation_s=watch.elapsed_s,
         )
+
+    def _fill(
+        self,
+        reader: MixtureReader,
+        samples: dict[str, Spool],
+        settings: SeparationSettings,
+        watch: Watch,
+        progress: Progress | None,
+    ) -> None:
+        """Separate into the spools; digital silence needs no forward pass: its stems are silent."""
+        from tasks.separation.local.inference import separate_stream
+
+        def write(block: NDArray[np.float32]) -> None:
+            for spool, stem in zip(samples.values(), block, strict=True):
+                spool.write(stem)
+
+        def on_segment(done: float) -> None:
+            watch.check(done)
+            if progress:
+                progress(done)
+
+        if reader.silent:
+            for block in reader.silence(len(samples)):
+                write(block)
+            return
+        stems = [self.spec.sources.index(name) for name in samples]
+        try:
+            separate_stream(self._loaded(), reader, self.device, settings, stems, write, on_segment)
+        finally:
+            self._after_track()
 
     def _check_fit(self, mixture: Mixture) -> None:
         ours = (self.spec.sample_rate_hz, self.spec.channels)
