@@ -8,11 +8,11 @@ note, ~ holds it, - rests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tests.data.studio.score import Note, Part, Score, Singer, Syllable
+from tests.data.studio.score import Note, Part, Score, Singer, SungLine, Syllable, Texture
 
 QUALITIES: dict[str, tuple[int, ...]] = {
     "maj": (0, 4, 7),
@@ -79,6 +79,9 @@ class Style:
     consonants: tuple[str, ...] = ("", "s", "t", "m", "n", "l", "h", "k", "sh", "f", "p")
     vowels: tuple[str, ...] = ("a", "e", "i", "o", "u")
     silent_bars: tuple[int, ...] = field(default=(0,))
+    choir: tuple[int, ...] = ()
+    """Centres of further voices, that sing the first one's words on the chord's tones."""
+    textures: tuple[Texture, ...] = ()
 
 
 class _Grid:
@@ -104,13 +107,16 @@ def compose(style: Style, seed: int, seconds: float) -> Score:
     bars = int(np.ceil(seconds / (grid.steps * grid.step_seconds)))
     parts = [_drums(style, grid, bars, rng), _bass(style, grid, bars, rng)]
     parts += [_layer(layer, style, grid, bars, rng) for layer in style.layers]
+    song = _song(style, grid, bars, seconds, rng)
     return Score(
         seconds=seconds,
         parts=tuple(parts),
-        song=_song(style, grid, bars, seconds, rng),
+        song=song,
         singer=style.singer,
         levels_db=style.levels_db,
         room_seconds=style.room_seconds,
+        choir=tuple(_chorister(index, style, grid, song, rng) for index in range(len(style.choir))),
+        textures=style.textures,
     )
 
 
@@ -223,6 +229,29 @@ def _song(
                          str(rng.choice(style.consonants)), str(rng.choice(style.vowels)))
             )  # fmt: skip
     return tuple(sung)
+
+
+def _chorister(
+    index: int, style: Style, grid: _Grid, song: tuple[Syllable, ...], rng: np.random.Generator
+) -> SungLine:
+    """A voice under the first one: its words at nearly its times, on the chord's nearest tones."""
+    centre = style.choir[index]
+    bar_seconds = grid.steps * grid.step_seconds
+    sung = []
+    for syllable in song:
+        # Half a step earlier or later a singer's looseness must not change the chord.
+        bar = int((syllable.start + grid.step_seconds / 2) / bar_seconds)
+        root, quality = style.chords[bar % len(style.chords)]
+        tones = [_near(style.key + root + tone, centre) for tone in QUALITIES[quality]]
+        pitch = tones[(index + int(rng.integers(2))) % len(tones)]
+        start = max(0.0, syllable.start + float(rng.normal(0, 0.012)))
+        sung.append(replace(syllable, start=start, pitch=pitch))
+    # A lower voice has a longer vocal tract.
+    scale = float(np.interp(centre, (45, 74), (0.92, 1.2)) + rng.uniform(-0.03, 0.03))
+    pan = -0.7 + 1.4 * index / max(len(style.choir) - 1, 1)
+    vibrato_hz = style.singer.vibrato_hz + float(rng.uniform(-0.5, 0.5))
+    singer = replace(style.singer, formant_scale=scale, vibrato_hz=vibrato_hz)
+    return SungLine(tuple(sung), singer, pan)
 
 
 class _Walk:

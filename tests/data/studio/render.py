@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, rfft, rfftfreq
 
 from tests.data.studio.score import SAMPLE_RATE, STEMS, Part, Score
+from tests.data.studio.texture import breathe
 from tests.data.studio.voice import sing
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
@@ -120,15 +121,30 @@ def render_stems(
     stems = []
     for name, level_db in zip(STEMS, score.levels_db, strict=True):
         if name == "vocals":
-            audio = sing(score.song, score.singer, score.seconds, score.room_seconds, rng)
+            audio = _sung(score, rng)
         else:
-            parts = [part for part in score.parts if part.stem == name]
-            audio = synthesizer.render(parts, score.seconds)
+            parts = [part for part in score.parts if part.stem == name and part.notes]
+            # With nothing to play its reverb still hums at -160 dB, which levelling would raise.
+            silence = np.zeros((2, round(score.seconds * SAMPLE_RATE)), dtype=np.float32)
+            audio = synthesizer.render(parts, score.seconds) if parts else silence
+            for texture in score.textures:
+                if texture.stem == name:
+                    audio = audio + breathe(texture, score.seconds, rng)
         stems.append(_levelled(_band_limited(audio)) * np.float32(10 ** (level_db / 20)))
     together = np.stack(stems) * _fades(round(score.seconds * SAMPLE_RATE))
     peak = max(np.abs(together.sum(axis=0)).max(), np.abs(together).max())
     together *= HEADROOM / peak
     return np.round(together * 32767).astype(np.int16)
+
+
+def _sung(score: Score, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The sung line, and around it the choir's."""
+    audio = sing(score.song, score.singer, score.seconds, score.room_seconds, rng)
+    for line in score.choir:
+        voice = sing(line.song, line.singer, score.seconds, score.room_seconds, rng)
+        sides = np.sqrt(np.array([[1 - line.pan], [1 + line.pan]]))
+        audio = np.asarray(audio + sides * voice, dtype=np.float32)
+    return audio
 
 
 def _levelled(audio: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -59,6 +59,27 @@ class Singer:
 
 
 @dataclass(frozen=True)
+class SungLine:
+    """One more voice of a choir; pan runs from -1 (left) to 1 (right)."""
+
+    song: tuple[Syllable, ...]
+    singer: Singer
+    pan: float = 0.0
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Noise in a band that swells and dies away, as wind, surf or a bowed cymbal does."""
+
+    stem: str
+    centre_hz: float
+    octaves: float = 1.0
+    swell_s: float = 4.0
+    level: float = 0.03
+    pan: float = 0.0
+
+
+@dataclass(frozen=True)
 class Score:
     """A whole piece: instruments, a sung line, and how the four stems are balanced."""
 
@@ -68,3 +89,5 @@ class Score:
     singer: Singer
     levels_db: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     room_seconds: float = 1.0
+    choir: tuple[SungLine, ...] = ()
+    textures: tuple[Texture, ...] = ()
