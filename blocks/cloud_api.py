@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from blocks.door import SettingsBlock
 from blocks.sections import CloudApi
 
 
 class CloudSeparationApi(CloudApi, SettingsBlock):
-    """An HTTP separation service: where it is, its key, and how patiently it is asked.
+    """A separation service: which one, where it is, its key, its patience, and what it may cost.
 
     Its fields are those of the settings' `engine` section that concern the service.
 
@@ -26,7 +27,22 @@ class CloudSeparationApi(CloudApi, SettingsBlock):
     _block_type_name = "Cloud Separation API"
     _block_type_slug = "cloud-separation-api"
     _description: ClassVar[str | None] = (
-        "An HTTP separation service: where it is, its key, and how patiently it is asked."
+        "A separation service: which one, where it is, its key, its patience, and what it may cost."
     )
     _section = "engine"
     _fields_of = CloudApi
+
+
+class Alternatives:
+    """Blocks of further services as the settings' `engine.alternatives`."""
+
+    def __init__(self, services: Sequence[CloudSeparationApi]) -> None:
+        self._services = services
+
+    @property
+    def full_name(self) -> str:
+        return ", ".join(service.full_name for service in self._services)
+
+    def to_settings(self) -> dict[str, Any]:
+        found = [service.to_settings()["engine"] for service in self._services]
+        return {"engine": {"alternatives": found}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, cast
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, ConfigDict, HttpUrl, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from tasks.errors import SettingsError
 
@@ -14,10 +14,6 @@ class SettingsBlock(Block):
     """A Block whose fields are a section of the settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=False, hide_input_in_errors=True)
-
-    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
-        "https://docs.prefect.io/v3/concepts/blocks"
-    )
 
     _section: ClassVar[str] = ""
     _fields_of: ClassVar[type[BaseModel]]
@@ -29,6 +25,12 @@ class SettingsBlock(Block):
         if isinstance(values, dict):
             return {key: value for key, value in values.items() if key != "block_type_slug"}
         return values
+
+    @property
+    def full_name(self) -> str:
+        """`slug/name` of a saved one; the slug alone of one that was made in Python."""
+        slug = self.get_block_type_slug()
+        return f"{slug}/{self._block_document_name}" if self._block_document_name else slug
 
     def to_settings(self) -> dict[str, Any]:
         """What it sets, nested as the YAML is; a field at its default sets nothing."""

@@ -10,19 +10,21 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from pydantic import BaseModel
 
 from blocks.interpolation import interpolate
-from blocks.problems import SECRET_KEYS, Problem, nearest, unknown_key
+from blocks.problems import Problem, is_hidden, is_secret, nearest, unknown_key
 from tasks.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
 PREFIX = "STEMWRIGHT_"
 SHORT_VARIABLES = {"STEMWRIGHT_MODELS": "engine.models_dir"}
+# Read elsewhere, and no settings of a run.
+OTHER_VARIABLES = frozenset({"STEMWRIGHT_STATE", "STEMWRIGHT_ENDPOINT_KEYS"})
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class Layer:
 
     given: dict[str, Given] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+
+class BlockLike(Protocol):
+    """A Block, or what stands for several."""
+
+    @property
+    def full_name(self) -> str: ...
+
+    def to_settings(self) -> dict[str, Any]: ...
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -74,12 +85,16 @@ def from_file(path: Path, model: type[BaseModel], environ: Mapping[str, str]) ->
             parts = [fill(key, item) for item in value]
             unset = tuple(name for part in parts for name in part.unset)
             return Given([part.value for part in parts], str(path), value, unset)
+        if isinstance(value, dict):
+            inner = {name: fill(f"{key}.{name}", item) for name, item in value.items()}
+            unset = tuple(name for part in inner.values() for name in part.unset)
+            return Given({k: part.value for k, part in inner.items()}, str(path), value, unset)
         if not isinstance(value, str):
             return Given(value, str(path), value)
         filled = interpolate(value, environ)
         problems.extend(_reference_problems(key, filled.unset, filled.broken, str(path)))
         names = "".join(f" (${{{name}}})" for name in filled.names)
-        if key in SECRET_KEYS and (filled.unset or not filled.text):
+        if is_secret(key) and (filled.unset or not filled.text):
             # No key, rather than a piece of one; whoever needs it says which variable is missing.
             return Given("", f"{path}{names}", value, filled.names)
         return Given(filled.text, f"{path}{names}", value, filled.unset)
@@ -97,21 +112,25 @@ def from_environment(model: type[BaseModel], environ: Mapping[str, str]) -> Laye
     for name, path in (SHORT_VARIABLES | keys).items():
         if value := environ.get(name):
             layer.given[path] = Given(value, f"the environment variable {name}", value)
+    known = keys.keys() | SHORT_VARIABLES.keys() | OTHER_VARIABLES
     for name in environ:
-        if name.startswith(PREFIX) and name not in keys and name not in SHORT_VARIABLES:
+        if name.startswith(PREFIX) and name not in known:
             log.warning("%s sets nothing; did you mean %s?", name, nearest(name, list(keys)))
     return layer
 
 
-def from_block(name: str, model: type[BaseModel]) -> Layer:
-    """A saved Prefect Block, named `slug/name`. The one place that imports Prefect.
+def from_block(block: str | BlockLike, model: type[BaseModel]) -> Layer:
+    """A Prefect Block, or the `slug/name` of a saved one, for which this imports Prefect.
 
     Raises:
         SettingsError: No such Block, or Prefect's API can't be reached.
     """
-    from blocks.door import load_block
+    name = block if isinstance(block, str) else block.full_name
+    if isinstance(block, str):
+        from blocks.door import load_block
 
-    return from_mapping(load_block(name).to_settings(), model, f"the Prefect block {name}")
+        block = load_block(block)
+    return from_mapping(block.to_settings(), model, f"the Prefect block {name}")
 
 
 def nested(given: Mapping[str, Given]) -> dict[str, Any]:
@@ -165,9 +184,9 @@ def _reference_problems(
     key: str, unset: tuple[str, ...], broken: tuple[str, ...], origin: str
 ) -> Iterator[Problem]:
     for text in broken:
-        shown = "it" if key in SECRET_KEYS else text
+        shown = "it" if is_hidden(key) else text
         yield Problem(f"{key}: {shown} holds no variable's name; write $$ for a dollar.", origin)
-    if key not in SECRET_KEYS:
+    if not is_secret(key):
         for name in unset:
             yield Problem(f"{key}: the environment variable {name} is not set.", origin)
 

@@ -14,12 +14,28 @@ from pydantic_core import ErrorDetails
 from blocks.redaction import MASK
 from tasks.errors import SettingsError
 
-SECRET_KEYS = frozenset({"engine.api_key"})
 _URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+SECRET_KEYS = frozenset({"engine.api_key", "engine.alternatives.api_key"})
+HOLDERS = frozenset({"engine.alternatives"})
+"""Keys whose values hold secrets among other things: what was written there is never quoted."""
+
+
+def is_secret(key: str) -> bool:
+    """Whether this key, or one above it, holds a secret."""
+    return any(key == one or key.startswith(f"{one}.") for one in SECRET_KEYS)
+
+
+def is_hidden(key: str) -> bool:
+    """Whether what was written under this key must not be quoted."""
+    return is_secret(key) or any(key == one or key.startswith(f"{one}.") for one in HOLDERS)
+
 
 _EXPECTED = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
+    "dict_type": "must be a mapping of keys to texts",
+    "extra_forbidden": "unknown key",
     "finite_number": "must be a finite number",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
@@ -71,9 +87,15 @@ def nearest(path: str, known: Sequence[str]) -> str:
 def wrong_value(path: str, error: ErrorDetails, shown: Any) -> str:
     """A pydantic error as a sentence. `shown` is what the user wrote, before interpolation."""
     expected = _expectation(error)
-    if path in SECRET_KEYS:
-        return f"{path}: {expected}."
+    if is_hidden(path):
+        return f"{_within(path, error)}: {expected}."
     return f"{path}: {expected}, not {_quoted(shown)}."
+
+
+def _within(path: str, error: ErrorDetails) -> str:
+    """The key that is wrong, with its place in a list: `engine.alternatives.0.max_retries`."""
+    whole = ".".join(str(part) for part in error["loc"])
+    return whole if path in HOLDERS else path
 
 
 def wrong_kind(path: str, value: Any, shown: Any, kind: Any) -> str:

@@ -5,6 +5,8 @@ Zero and the empty string stand for "let Stemwright choose", so that no form nee
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -29,6 +31,42 @@ def _names(value: Any) -> Any:
     return value
 
 
+def _from_json(value: Any) -> Any:
+    """A text as the JSON that it holds: an environment variable can hold nothing else."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        # json's own error keeps the whole text, keys included.
+        raise ValueError("must be JSON") from None
+
+
+def _options(value: Any) -> Any:
+    """Texts, as options are: YAML reads some of them as numbers."""
+    found = _from_json(value)
+    if not isinstance(found, Mapping):
+        return found
+    plain = int | float
+    return {
+        key: str(item) if isinstance(item, plain) and not isinstance(item, bool) else item
+        for key, item in found.items()
+    }
+
+
+def _services(value: Any) -> Any:
+    found = _from_json(value)
+    if not isinstance(found, list | tuple):
+        return found
+    # A key without a value isn't set, here as everywhere.
+    return tuple(
+        {key: item for key, item in one.items() if item is not None}
+        if isinstance(one, Mapping)
+        else one
+        for one in found
+    )
+
+
 def _clean_key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value().strip()
     if not (key.isascii() and all("!" <= char <= "~" for char in key)):
@@ -48,6 +86,13 @@ def _clean_base_url(value: str) -> str:
     return url
 
 
+def _clean_name(value: str) -> str:
+    if not value.replace("-", "").replace("_", "").replace(".", "").isalnum() and value:
+        raise ValueError("must be made of letters, digits, dots, dashes and underscores")
+    return value
+
+
+ServiceName = Literal["stemwright", "lalal", "music_ai", "audioshake", "replicate", "fal"]
 Depth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 UpperLevel = Annotated[
@@ -64,15 +109,31 @@ LibraryUrl = Annotated[
 
 
 class CloudApi(Value):
-    """An HTTP separation service: where it is, its key, and how patiently it is asked."""
+    """A separation service: which one, where it is, its key, its patience, and what it may cost."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    service: ServiceName = Field(
+        default="stemwright",
+        title="Service",
+        description="Whose API it is; stemwright is what `stemwright endpoint` serves.",
+    )
     api_key: Annotated[SecretStr, AfterValidator(_clean_key)] = Field(
         default=SecretStr(""), title="API key", description="Sent to the API's own origin only."
     )
     base_url: Annotated[str, AfterValidator(_clean_base_url)] = Field(
-        default="", title="Base URL", description="Up to and without /separate."
+        default="",
+        title="Base URL",
+        description="Up to and without /separate. Empty is the service's published address.",
+    )
+    service_options: Annotated[dict[str, str], BeforeValidator(_options)] = Field(
+        default={}, title="Options", description="Of this service, such as its model or workflow."
+    )
+    name: Annotated[str, AfterValidator(_clean_name)] = Field(
+        default="",
+        max_length=40,
+        title="Name",
+        description="What reports and limits call it; empty is the service's own name.",
     )
     max_retries: int = Field(
         default=20, ge=0, le=1000, title="Retries", description="Of one request or poll, at most."
@@ -83,6 +144,41 @@ class CloudApi(Value):
     max_backoff_seconds: float = Field(
         default=30.0, gt=0, le=3600, title="Longest wait", description="Between polls, in seconds."
     )
+    usd_per_minute: float = Field(
+        default=0.0,
+        ge=0,
+        title="Price",
+        description="Dollars a minute of audio; 0 goes by the service's published price.",
+    )
+    limit_minutes: float = Field(
+        default=0.0, ge=0, title="Limit, minutes", description="Of audio a period; 0 is no limit."
+    )
+    limit_usd: float = Field(
+        default=0.0, ge=0, title="Limit, dollars", description="A period; 0 is no limit."
+    )
+    limit_period: Literal["day", "month"] = Field(
+        default="month", title="Period", description="Of the limits, by UTC."
+    )
+
+    @property
+    def label(self) -> str:
+        """What reports, logs and limits call it."""
+        return self.name or self.service
+
+    @property
+    def missing(self) -> str:
+        """What stands in the way of asking it, as in "its api_key is not set"; or nothing."""
+        if not self.api_key.get_secret_value():
+            return "its api_key is not set"
+        if self.service != "stemwright":
+            return ""
+        if not self.base_url:
+            return "its base_url is not set"
+        return "its base_url is the article's example" if self._is_example else ""
+
+    @property
+    def _is_example(self) -> bool:
+        return self.base_url == EXAMPLE_BASE_URL
 
 
 class EngineSettings(CloudApi):
@@ -95,6 +191,23 @@ class EngineSettings(CloudApi):
     )
     workload: Workload = Field(
         default="batch", title="Workload", description="What the order of engines is tuned for."
+    )
+    alternatives: Annotated[tuple[CloudApi, ...], BeforeValidator(_services)] = Field(
+        default=(),
+        title="Alternatives",
+        description="Further services, asked in this order when the first one can't.",
+    )
+    fallback_to_local: bool = Field(
+        default=False,
+        title="Fall back to this machine",
+        description="With the provider cloud: it takes over when no service can.",
+    )
+    cloud_jobs: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        title="Jobs at a service",
+        description="Tracks in flight when a service comes first.",
     )
     deadline_seconds: float = Field(
         default=0.0,
@@ -109,12 +222,22 @@ class EngineSettings(CloudApi):
         default=False, title="Offline", description="No network: no downloads and no cloud."
     )
 
+    @property
+    def services(self) -> tuple[CloudApi, ...]:
+        """The services in order. The first one is left out when only alternatives are set up."""
+        nothing = not self.api_key.get_secret_value() and self.base_url in ("", EXAMPLE_BASE_URL)
+        if nothing and self.alternatives and self.service == "stemwright":
+            return self.alternatives
+        return (self, *self.alternatives)
+
 
 class AudioSettings(Value):
     """The lossless audio that is separated."""
 
     input_format: Literal["wav", "flac"] = Field(
-        default="wav", title="Upload format", description="Of the audio given to a cloud engine."
+        default="flac",
+        title="Upload format",
+        description="Of the audio given to a cloud engine; flac is half as large, and no less.",
     )
     sample_rate: int = Field(
         default=contracts.SAMPLE_RATE_HZ,

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from blocks import layers
+from blocks.layers import BlockLike
 from blocks.problems import (
-    SECRET_KEYS,
     Problem,
     mask_password,
     settings_error,
@@ -23,8 +23,8 @@ from blocks.problems import (
 )
 from blocks.redaction import MASK
 from blocks.sections import (
-    EXAMPLE_BASE_URL,
     AudioSettings,
+    CloudApi,
     EngineSettings,
     GpuSettings,
     LibraryUrl,
@@ -105,6 +105,9 @@ class StemwrightSettings(Value):
             "ingest.min_duration_s: must not be above ingest.max_duration_s": (
                 self.ingest.min_duration_s > self.ingest.max_duration_s
             ),
+            "engine.alternatives: two services have the same name; set the name of one": (
+                len({one.label for one in self.engine.services}) < len(self.engine.services)
+            ),
         }
         if wrong := [sentence for sentence, holds in contradictions.items() if holds]:
             raise ValueError("; ".join(wrong))
@@ -116,10 +119,14 @@ class StemwrightSettings(Value):
         return Path(self.engine.models_dir).expanduser() if self.engine.models_dir else None
 
     @property
+    def services(self) -> tuple[CloudApi, ...]:
+        """The services in the order in which they are asked, those not set up included."""
+        return self.engine.services
+
+    @property
     def cloud_configured(self) -> bool:
         """Whether there is a service to ask: a key, and an address that isn't the template's."""
-        has_key = bool(self.engine.api_key.get_secret_value())
-        return has_key and self.engine.base_url not in ("", EXAMPLE_BASE_URL)
+        return any(not service.missing for service in self.services)
 
     def require_cloud(self) -> None:
         """Check that a service can be asked.
@@ -127,17 +134,18 @@ class StemwrightSettings(Value):
         Raises:
             SettingsError: What is missing: the key (and its variable's name), or the address.
         """
+        if self.cloud_configured:
+            return
         if not self.engine.api_key.get_secret_value():
             variables = " and ".join(self._unset_key_variables)
             raise SettingsError(
                 f"{variables} is not set." if variables else "engine.api_key is not set.",
                 remedy=f"Set {variables or 'STEMWRIGHT_ENGINE__API_KEY'} to the service's key.",
             )
-        if not self.cloud_configured:
-            stands = "is the article's example" if self.engine.base_url else "is not set"
-            raise SettingsError(
-                f"engine.base_url {stands}.", remedy="Set it to the address of your service."
-            )
+        stands = "is the article's example" if self.engine.base_url else "is not set"
+        raise SettingsError(
+            f"engine.base_url {stands}.", remedy="Set it to the address of your service."
+        )
 
     def audio_policy(self) -> contracts.AudioPolicy:
         """What normalization makes of a source."""
@@ -159,7 +167,8 @@ class StemwrightSettings(Value):
 
     def secrets(self) -> tuple[SecretStr, ...]:
         """What must never be shown, for `install_redaction`."""
-        return (self.engine.api_key,) if self.engine.api_key.get_secret_value() else ()
+        keys = [one.api_key for one in (self.engine, *self.engine.alternatives)]
+        return tuple(key for key in keys if key.get_secret_value())
 
     def sources(self) -> dict[str, str]:
         """Where each key that was set comes from; keys that stand at their default aren't in it."""
@@ -168,9 +177,9 @@ class StemwrightSettings(Value):
     def redacted(self) -> dict[str, Any]:
         """All settings as plain JSON types, for printing; secrets as `********`."""
         shown = self.model_dump(mode="json")
-        for path in SECRET_KEYS:
-            section, key = path.split(".")
-            shown[section][key] = MASK if shown[section][key] else ""
+        engine = shown["engine"]
+        for service in (engine, *engine["alternatives"]):
+            service["api_key"] = MASK if service["api_key"] else ""
         shown["library"] = mask_password(shown["library"])
         return shown
 
@@ -180,7 +189,7 @@ def load_settings(
     overrides: Mapping[str, Any] = {},
     *,
     environ: Mapping[str, str] | None = None,
-    block: str | Sequence[str] | None = None,
+    block: str | BlockLike | Sequence[str | BlockLike] | None = None,
 ) -> StemwrightSettings:
     """The settings of a run.
 
@@ -188,7 +197,8 @@ def load_settings(
         config: A YAML file; without one, `./stemwright.yaml` if it exists.
         overrides: The command line's choices, nested as the YAML is; None means not given.
         environ: The environment, where it isn't this process's.
-        block: A saved Block such as `cloud-separation-api/prod`, or several, the later winning.
+        block: A Block, or the name of a saved one such as `cloud-separation-api/prod`; or several,
+            the later winning.
 
     Raises:
         SettingsError: All that is wrong, a line each, with the key, what was given and where.
@@ -196,9 +206,7 @@ def load_settings(
     environ = os.environ if environ is None else environ
     if config is None and DEFAULT_FILE.is_file():
         config = DEFAULT_FILE
-    blocks = [block] if isinstance(block, str) else list(block or ())
-
-    stack = [layers.from_block(name, StemwrightSettings) for name in blocks]
+    stack = [layers.from_block(one, StemwrightSettings) for one in _several(block)]
     if config is not None:
         stack.append(layers.from_file(config, StemwrightSettings, environ))
     stack.append(layers.from_environment(StemwrightSettings, environ))
@@ -207,6 +215,12 @@ def load_settings(
     if problems := [problem for layer in stack for problem in layer.problems]:
         raise settings_error(problems)
     return _validated({key: item for layer in stack for key, item in layer.given.items()})
+
+
+def _several(block: str | BlockLike | Sequence[str | BlockLike] | None) -> list[str | BlockLike]:
+    if block is None:
+        return []
+    return list(block) if isinstance(block, Sequence) and not isinstance(block, str) else [block]
 
 
 def _validated(given: Mapping[str, layers.Given]) -> StemwrightSettings:

@@ -1,4 +1,5 @@
-"""What a run shows in the Prefect UI: a progress bar, a table of results, a page a flagged track.
+"""What a run shows in the Prefect UI: a progress bar, a table of results, and of each flagged
+track a page and a picture.
 
 Artifacts are for people: they are written at most every few seconds, bounded in number and size,
 and a failure to write one never fails a run.
@@ -6,31 +7,36 @@ and a failure to write one never fails a run.
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
 
-from flows.summary import RunSummary
-from tasks.contracts import TrackReport
+from flows.summary import RunSummary, by_words
+from tasks.contracts import QualityReport, Reason, StemQuality, TrackReport
 
 log = logging.getLogger("stemwright")
 
 ROWS = 500
 PAGES = 50
+PICTURES = 20
+"""A picture takes about a second to draw and 100 kB of Prefect's database."""
 EVERY_S = 5.0
 
 
-def _kept_quiet(write: Callable[[], Any]) -> UUID | None:
+def kept_quiet(write: Callable[[], Any]) -> UUID | None:
     # The library types these as async, too: called from a sync flow they answer at once.
     try:
         made: UUID = write()
@@ -57,13 +63,13 @@ class ProgressArtifact:
         percent = round(100 * min(max(share, 0.0), 1.0), 1)
         known = self._id
         if known is None:
-            self._id = _kept_quiet(
+            self._id = kept_quiet(
                 lambda: create_progress_artifact(
                     percent, key="separation-progress", description=description
                 )
             )
         else:
-            _kept_quiet(lambda: update_progress_artifact(known, percent, description=description))
+            kept_quiet(lambda: update_progress_artifact(known, percent, description=description))
 
 
 def write_results_table(summary: RunSummary) -> None:
@@ -78,6 +84,8 @@ def write_results_table(summary: RunSummary) -> None:
             "score": "",
             "SI-SDR, est. dB": "",
             "× real time": "",
+            "by": "",
+            "cost, $": "",
             "why": f"{failure.stage}: {failure.message}",
         }
         for failure in summary.failures[:ROWS]
@@ -89,12 +97,14 @@ def write_results_table(summary: RunSummary) -> None:
             "score": _rounded(line.score, 2),
             "SI-SDR, est. dB": _rounded(line.estimated_si_sdr_db, 1),
             "× real time": _rounded(line.realtime_factor, 1),
+            "by": by_words(line.provider) if line.provider else "",
+            "cost, $": _rounded(line.cost_usd or None, 3),
             "why": ", ".join(line.reasons),
         }
         for line in lines[:ROWS]
     ]
     if rows:
-        _kept_quiet(
+        kept_quiet(
             lambda: create_table_artifact(
                 rows, key="separation-results", description=f"{summary.headline} {summary.library}"
             )
@@ -102,23 +112,53 @@ def write_results_table(summary: RunSummary) -> None:
 
 
 def _rounded(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    return "" if value is None else f"{value:z.{digits}f}"
 
 
 class FlaggedPages:
-    """A markdown page for each track whose verdict is below pass, up to a bound."""
+    """A page and a picture for each track whose verdict is below pass, up to a bound each."""
 
     def __init__(self) -> None:
-        self._left = PAGES
+        self._pages = PAGES
+        self._pictures = PICTURES
 
     def write(self, report: TrackReport, library: str) -> None:
-        if report.quality.verdict == "pass" or self._left <= 0:
+        if report.quality.verdict == "pass" or self._pages <= 0:
             return
-        self._left -= 1
-        key = re.sub(r"[^a-z0-9]+", "-", f"flagged-{report.track_id}".lower())
-        page = flagged_page(report, f"{library}/tracks/{report.track_id}/{report.separation_id}")
+        self._pages -= 1
+        folder = f"{library}/tracks/{report.track_id}/{report.separation_id}"
+        page = flagged_page(report, folder)
         description = f"{report.label}: {report.quality.verdict}"
-        _kept_quiet(lambda: create_markdown_artifact(page, key=key, description=description))
+        kept_quiet(
+            lambda: create_markdown_artifact(
+                page, key=_key("flagged", report), description=description
+            )
+        )
+        if self._pictures > 0 and "://" not in library:
+            self._pictures -= 1
+            kept_quiet(lambda: _write_picture(report, folder, description))
+
+
+def _write_picture(report: TrackReport, folder: str, description: str) -> UUID | None:
+    """The spectrograms with the marked passages, from the stems in a local library.
+
+    As a `data:` URI: the UI takes any address that an image may have, and a page of the UI can
+    reach no file of ours. On an object store the stems are far away by now, and are left there.
+    """
+    from tasks.recording.gallery import flagged_picture
+
+    picture = flagged_picture(report, Path(folder))
+    if picture is None:
+        return None
+    uri = f"data:image/webp;base64,{base64.b64encode(picture).decode('ascii')}"
+    made: UUID = create_image_artifact(  # type: ignore[assignment]
+        uri, key=_key("spectrogram", report), description=description
+    )
+    return made
+
+
+def _key(what: str, report: TrackReport) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{what}-{report.track_id}".lower())
 
 
 def flagged_page(report: TrackReport, folder: str) -> str:
@@ -127,7 +167,7 @@ def flagged_page(report: TrackReport, folder: str) -> str:
     lines = [
         f"# {_escaped(report.label)}",
         f"**{quality.verdict}**, score {_rounded(quality.score, 2) or '–'}, estimated SI-SDR "
-        f"{_rounded(quality.estimated_si_sdr_db, 1) or '–'} dB. Model {report.stem_set.model}, "
+        f"{_interval(quality) or '–'} dB. Model {report.stem_set.model}, "
         f"{report.duration_s:.0f} s on {report.stem_set.device}.",
         "",
         "| stem | verdict | score | est. SI-SDR, dB | bleed, dB |",
@@ -136,11 +176,32 @@ def flagged_page(report: TrackReport, folder: str) -> str:
     for name, stem in quality.stems.items():
         lines.append(
             f"| {name} | {stem.verdict} | {_rounded(stem.score, 2)} | "
-            f"{_rounded(stem.estimated_si_sdr_db, 1)} | {_rounded(stem.bleed_db, 1)} |"
+            f"{_interval(stem)} | {_rounded(stem.bleed_db, 1)} |"
         )
     lines += ["", "## Why", ""]
     details = [*quality.details, *(d for stem in quality.stems.values() for d in stem.details)]
-    for reason in dict.fromkeys(details):
+    lines += _listed(details)
+    warnings = [*quality.warnings, *(w for stem in quality.stems.values() for w in stem.warnings)]
+    if warnings:
+        lines += ["", "## Worth a look", "", *_listed(warnings)]
+    lines += ["", f"Stems: `{folder}`", f"Source: `{report.source}`"]
+    return "\n".join(lines)
+
+
+def _interval(quality: QualityReport | StemQuality) -> str:
+    """The estimated SI-SDR with its interval: "7.1 (4…10)"."""
+    middle, low, high = (
+        _rounded(quality.estimated_si_sdr_db, 1),
+        _rounded(quality.estimated_si_sdr_low_db, 0),
+        _rounded(quality.estimated_si_sdr_high_db, 0),
+    )
+    return f"{middle} ({low}…{high})" if low and high else middle
+
+
+def _listed(reasons: Iterable[Reason]) -> list[str]:
+    """A line a reason, each once, with the seconds to listen to."""
+    lines = []
+    for reason in dict.fromkeys(reasons):
         stem_name = f"**{reason.stem}** " if reason.stem else ""
         where = (
             f" (worst from {reason.start_s:.1f} s to {reason.end_s:.1f} s)"
@@ -148,8 +209,7 @@ def flagged_page(report: TrackReport, folder: str) -> str:
             else ""
         )
         lines.append(f"- {stem_name}`{reason.code}`: {reason.sentence}{where}")
-    lines += ["", f"Stems: `{folder}`", f"Source: `{report.source}`"]
-    return "\n".join(lines)
+    return lines
 
 
 def _escaped(text: str) -> str:

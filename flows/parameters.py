@@ -20,7 +20,7 @@ BitDepth = Literal["as configured", "16", "24", "32f"]
 NotEmpty = Annotated[str, Field(min_length=1)]
 
 
-def _in_order(schema: dict[str, Any]) -> None:
+def in_order(schema: dict[str, Any]) -> None:
     """Number the fields as the class has them: what the server stores keeps no order of keys."""
     for position, field in enumerate(schema["properties"].values()):
         field["position"] = position
@@ -29,7 +29,7 @@ def _in_order(schema: dict[str, Any]) -> None:
 class Parameters(BaseModel):
     """A group of fields of the form. Unknown ones are refused: a typo must not pass in silence."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_in_order)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=in_order)
 
 
 class TrackSource(Parameters):

@@ -70,11 +70,12 @@ def _end_if_remembered(journey: Journey, crew: Crew) -> None:
     ref = journey.ref
     mark = fingerprint(ref)
     if not crew.force:
-        track_id = crew.index.find(ref.source, mark, crew.separation_id)
-        if track_id and _is_finished(track_id, crew):
-            journey.already = (track_id, crew.separation_id)
-            journey.remembered = True
-            return
+        for name in crew.separation_ids:
+            track_id = crew.index.find(ref.source, mark, name)
+            if track_id and _is_finished(track_id, name, crew):
+                journey.already = (track_id, name)
+                journey.remembered = True
+                return
     if not (crew.retry_failed or crew.force):
         earlier = remembered_failure(ref, crew.index)
         if earlier:
@@ -88,9 +89,9 @@ def _end_if_remembered(journey: Journey, crew: Crew) -> None:
             )
 
 
-def _is_finished(track_id: str, crew: Crew) -> bool:
+def _is_finished(track_id: str, separation_id: str, crew: Crew) -> bool:
     try:
-        return crew.library.is_finished(track_id, crew.separation_id)
+        return crew.library.is_finished(track_id, separation_id)
     except PassingError:
         # The normalize stage asks again, with retries: not a reason to end the run here.
         return False
@@ -107,6 +108,9 @@ def run_window(
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Take every track of a catalog to its end, at most `window` batches at a time.
+
+    Ends early, with the tracks in flight, where nothing could come of a further one
+    (`Crew.halted`).
 
     Args:
         refs: Tracks, and the failures of rows that can't be read; consumed lazily.
@@ -125,11 +129,11 @@ def run_window(
     running: set[Future[Batch]] = set()
     with ThreadPoolExecutor(max_workers=window, thread_name_prefix="track") as pool:
         try:
-            for batch in chain(source, (None,)):
+            for batch in chain(_until_halted(source, crew), (None,)):
                 if batch is not None:
                     running.add(pool.submit(copy_context().run, _drive, batch, crew, stages))
                 while running and (batch is None or len(running) >= window):
-                    _collect(running, ended, tick)
+                    _collect(running, crew, ended, tick)
         except BaseException:
             crew.stop()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -137,11 +141,20 @@ def run_window(
             raise
 
 
-def _collect(running: set[Future[Batch]], ended: Ended, tick: Callable[[], None]) -> None:
+def _until_halted(source: Iterator[Batch], crew: Crew) -> Iterator[Batch]:
+    """The batches until something has happened that would fail all later ones, too."""
+    while crew.halted is None and (batch := next(source, None)) is not None:
+        yield batch
+
+
+def _collect(
+    running: set[Future[Batch]], crew: Crew, ended: Ended, tick: Callable[[], None]
+) -> None:
     finished, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
     for future in finished:
         running.discard(future)
         for journey in future.result().journeys:
+            crew.note(journey)
             ended(journey)
             journey.lighten()
     tick()

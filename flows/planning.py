@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from blocks.settings import StemwrightSettings
 from flows.assemble import Choice
+from flows.engines import price_of
 from flows.memory import remembered_failure
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import SourceRefused, StemwrightError
@@ -42,6 +43,18 @@ class PlannedTrack(BaseModel):
     why: str = ""
 
 
+class PlannedEngine(BaseModel):
+    """An engine that was considered: `first` takes the tracks, `next` takes over, `after_oom` takes
+    over from a GPU out of memory, `paused` may come back, `blocked` is out; and why.
+    """
+
+    name: str
+    engine: str
+    device: str
+    part: str
+    why: str
+
+
 class Plan(BaseModel):
     """What `separate` would do with the same arguments."""
 
@@ -49,8 +62,10 @@ class Plan(BaseModel):
     model: str
     separation_id: str
     engine: str
+    provider: str = "local"
     device: str
     reasons: list[str]
+    engines: list[PlannedEngine] = []
     found: int = 0
     to_separate: int = 0
     already: int = 0
@@ -83,14 +98,15 @@ def make_plan(
         model=choice.model,
         separation_id=choice.separation_id,
         engine=choice.route.engine,
+        provider=choice.route.provider,
         device=choice.route.device,
         reasons=list(choice.route.reasons),
+        engines=[PlannedEngine(**one.model_dump()) for one in choice.route.candidates],
         speed=speed,
         speed_measured=measured,
         free_bytes=_free(library),
-        estimated_cost_usd=None if choice.route.engine == "cloud" else 0.0,
     )
-    look = _Look(settings, library, choice.separation_id, force, retry_failed)
+    look = _Look(settings, library, choice.separation_ids, force, retry_failed)
     counts: Counter[str] = Counter()
     for ref in refs:
         track = look.at(ref)
@@ -105,6 +121,7 @@ def make_plan(
     plan.already, plan.duplicates = counts["already"], counts["duplicate"]
     plan.refused = counts["refused"]
     plan.estimated_s = plan.audio_s / speed
+    plan.estimated_cost_usd = _cost(plan.audio_s, settings, choice)
     plan.estimated_bytes = _bytes(plan.audio_s, settings, choice)
     return plan
 
@@ -116,13 +133,13 @@ class _Look:
         self,
         settings: StemwrightSettings,
         library: Library,
-        separation_id: str,
+        separation_ids: tuple[str, ...],
         force: bool,
         retry_failed: bool,
     ) -> None:
         self._settings = settings
         self._library = library
-        self._separation_id = separation_id
+        self._separation_ids = separation_ids
         self._force = force
         self._retry_failed = retry_failed
         self._index: LibraryIndex = library.index()
@@ -146,9 +163,9 @@ class _Look:
 
         planned = PlannedTrack(source=ref.source, label=ref.label, action="separate")
         mark = fingerprint(ref)
-        if not self._force:
-            known = self._index.find(ref.source, mark, self._separation_id)
-            if known and self._library.is_finished(known, self._separation_id):
+        for name in () if self._force else self._separation_ids:
+            known = self._index.find(ref.source, mark, name)
+            if known and self._library.is_finished(known, name):
                 return planned.model_copy(update={"action": "already", "track_id": known})
         again = self._retry_failed or self._force
         earlier = None if again else remembered_failure(ref, self._index)
@@ -164,7 +181,7 @@ class _Look:
         self._refuse_long(seconds)
         track_id = identify(path)
         action, why = "separate", ""
-        if not self._force and self._library.is_finished(track_id, self._separation_id):
+        if not self._force and self._is_finished(track_id):
             action, why = "already", "the same audio is in the library"
         elif track_id in self._seen:
             action, why = "duplicate", "the same audio as an earlier track"
@@ -172,6 +189,9 @@ class _Look:
         return planned.model_copy(
             update={"action": action, "track_id": track_id, "duration_s": seconds, "why": why}
         )
+
+    def _is_finished(self, track_id: str) -> bool:
+        return any(self._library.is_finished(track_id, name) for name in self._separation_ids)
 
     def _refuse_long(self, seconds: float | None) -> None:
         longest = self._settings.ingest.max_duration_s
@@ -192,6 +212,15 @@ def _speed(library: Library, choice: Choice) -> tuple[float, bool]:
     if choice.model == "embedded":
         return ASSUMED_SPEED_EMBEDDED, False
     return ASSUMED_SPEED[choice.route.engine], False
+
+
+def _cost(audio_s: float, settings: StemwrightSettings, choice: Choice) -> float | None:
+    """What the first engine asks for so much audio; None where nobody has said its price."""
+    if choice.route.engine != "cloud":
+        return 0.0
+    name = choice.route.provider
+    service = next(one for one in settings.services if one.label == name)
+    return price_of(service, audio_s, settings.separation_settings())
 
 
 def _bytes(audio_s: float, settings: StemwrightSettings, choice: Choice) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from prefect import get_run_logger
@@ -11,11 +12,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from blocks.redaction import install_redaction
 from blocks.settings import StemwrightSettings, load_settings
 from flows.artifacts import FlaggedPages, ProgressArtifact, write_results_table
 from flows.assemble import assemble
 from flows.parameters import RunControl, Separation, overrides_of
 from flows.pipeline import run_window
+from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
 from flows.watch import Gauge, current_watcher
 from tasks.contracts import Failure, TrackRef
@@ -26,15 +29,18 @@ from tasks.recording import Alias
 Row = TypeVar("Row")
 
 
-def settings_of(separation: Separation, control: RunControl) -> StemwrightSettings:
-    """The settings of a run: its parameters over environment, file, block and defaults."""
-    from pathlib import Path
-
-    return load_settings(
+def settings_of(
+    separation: Separation, control: RunControl, blocks: SavedBlocks | None = None
+) -> StemwrightSettings:
+    """The settings of a run: its parameters over environment, file, blocks and defaults."""
+    named = [control.settings_block] if control.settings_block else []
+    settings = load_settings(
         Path(control.config) if control.config else None,
         overrides_of(separation, control),
-        block=control.settings_block or None,
+        block=[*named, *(blocks.layers() if blocks else ())],
     )
+    install_redaction(settings.secrets())
+    return settings
 
 
 def run_tracks(
@@ -48,8 +54,8 @@ def run_tracks(
 
     Returns:
         Completed when every track has a report; Completed with the name "Partial" when some
-        failed; Failed when all did, or the quality gate stopped at one. The state's data is the
-        `RunSummary`.
+        failed; Failed when all did, when the run ended early, or the quality gate stopped. The
+        state's data is the `RunSummary`.
 
     Raises:
         SettingsError: What is set can't work; nothing was started.
@@ -70,24 +76,34 @@ def run_tracks(
             run_window(
                 refs,
                 crew,
-                window=window_of(settings),
+                window=window_of(settings, summary.engine),
                 batch_size=settings.run.batch_size,
                 ended=keeper.ended,
                 broken=keeper.broken,
                 tick=keeper.tick,
             )
         finally:
+            if crew.halted:
+                summary.halted = f"{crew.halted.cause} {crew.halted.remedy}".strip()
             keeper.close()
     return final_state(summary)
 
 
-def window_of(settings: StemwrightSettings) -> int:
-    """Batches in flight: one being separated, the rest being fetched, decoded and scored."""
-    return settings.run.jobs or settings.run.window or min(8, (os.cpu_count() or 1) + 1)
+def window_of(settings: StemwrightSettings, engine: str = "") -> int:
+    """Batches in flight: one being separated, the rest being fetched, decoded and scored.
+
+    A service separates many at once: then as many are in flight as may be there.
+    """
+    chosen = settings.run.jobs or settings.run.window
+    if engine == "cloud":
+        return chosen or settings.engine.cloud_jobs
+    return chosen or min(8, (os.cpu_count() or 1) + 1)
 
 
 def final_state(summary: RunSummary) -> State[RunSummary]:
     """The state a run ends in. A run in which a track failed is never a plain Completed."""
+    if summary.halted:
+        return Failed(message=summary.headline, data=summary)
     if summary.under_gate:
         return Failed(name="QualityGate", message=summary.headline, data=summary)
     if not summary.failed:

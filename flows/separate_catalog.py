@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 
 from flows.parameters import CatalogSources, RunControl, Separation
 from flows.run import run_tracks, settings_of
+from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
 from tasks.catalog import read_catalog
 from tasks.catalog.suffixes import AUDIO_SUFFIXES, suffix_of
@@ -39,6 +40,7 @@ def separate_catalog(
     tracks: CatalogSources,
     separation: Separation = Separation(),  # noqa: B008 - frozen defaults make the UI's form
     control: RunControl = RunControl(),  # noqa: B008
+    blocks: SavedBlocks = SavedBlocks(),  # noqa: B008
 ) -> State[RunSummary]:
     """Separate a catalog.
 
@@ -46,9 +48,10 @@ def separate_catalog(
         tracks: Which tracks.
         separation: What to make of them, and where to put it.
         control: How to run.
+        blocks: Prefect blocks to take settings from.
     """
     limit = tracks.limit or None
-    settings = settings_of(separation, control)
+    settings = settings_of(separation, control, blocks)
     refs = read_catalog(tracks.sources, offline=settings.engine.offline, limit=limit)
     return run_tracks(refs, settings, control, total=_count(tracks))
 

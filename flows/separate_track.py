@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 
 from flows.parameters import RunControl, Separation, TrackSource
 from flows.run import run_tracks, settings_of
+from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
 from tasks.catalog import read_catalog
 from tasks.contracts import Failure, TrackRef
@@ -42,6 +43,7 @@ def separate_track(
     track: TrackSource,
     separation: Separation = Separation(),  # noqa: B008 - frozen defaults make the UI's form
     control: RunControl = RunControl(),  # noqa: B008
+    blocks: SavedBlocks = SavedBlocks(),  # noqa: B008
 ) -> State[RunSummary]:
     """Separate one track.
 
@@ -49,8 +51,9 @@ def separate_track(
         track: Which track.
         separation: What to make of it, and where to put it.
         control: How to run.
+        blocks: Prefect blocks to take settings from.
     """
-    settings = settings_of(separation, control)
+    settings = settings_of(separation, control, blocks)
     refs = [
         _titled(ref, track) for ref in read_catalog([track.source], offline=settings.engine.offline)
     ]

@@ -10,6 +10,11 @@ from tasks.crew import Journey
 KEPT = 10_000
 
 
+def by_words(provider: str) -> str:
+    """Who made a separation, in words."""
+    return "this machine" if provider == "local" else provider
+
+
 class TrackLine(BaseModel):
     """One track of a run, as the command's `--json` and the table artifact show it."""
 
@@ -24,9 +29,15 @@ class TrackLine(BaseModel):
     genre: str = ""
     duration_s: float | None = None
     engine: str | None = None
+    provider: str | None = None
     device: str | None = None
+    route: list[str] = []
+    cost_usd: float | None = None
     score: float | None = None
     estimated_si_sdr_db: float | None = None
+    estimated_si_sdr_low_db: float | None = None
+    estimated_si_sdr_high_db: float | None = None
+    percentile: float | None = None
     residual_db: float | None = None
     verdict: Verdict | None = None
     reasons: list[str] = []
@@ -44,6 +55,7 @@ class RunSummary(BaseModel):
     separation_id: str
     model: str
     engine: str
+    provider: str = "local"
     device: str
     reasons: list[str]
     done: int = 0
@@ -52,6 +64,11 @@ class RunSummary(BaseModel):
     failed: int = 0
     under_gate: int = 0
     separated_s: float = 0.0
+    by_provider: dict[str, int] = {}
+    """How many tracks each provider made."""
+    cost_usd: float = 0.0
+    halted: str = ""
+    """Why the run ended before its catalog did; empty if it didn't."""
     tracks: list[TrackLine] = []
     failures: list[Failure] = []
 
@@ -68,7 +85,7 @@ class RunSummary(BaseModel):
     @property
     def headline(self) -> str:
         """One sentence for the end of the run."""
-        parts = [f"{self.done} separated"]
+        parts = [f"{self.done} separated{self._makers}"]
         if self.already:
             parts.append(f"{self.already} already done")
         if self.duplicates:
@@ -76,7 +93,17 @@ class RunSummary(BaseModel):
         parts.append(f"{self.failed} failed")
         if self.under_gate:
             parts.append(f"{self.under_gate} under the quality gate")
-        return ", ".join(parts) + "."
+        ended = f" The run ended early: {self.halted}" if self.halted else ""
+        return f"{', '.join(parts)}.{ended}"
+
+    @property
+    def _makers(self) -> str:
+        """Who made them and for how much, where a service was to or did."""
+        if not self.by_provider or {self.provider, *self.by_provider} == {"local"}:
+            return ""
+        made = [f"{count} by {by_words(name)}" for name, count in self.by_provider.items()]
+        cost = [f"${self.cost_usd:.2f}"] if self.cost_usd else []
+        return f" ({', '.join([*made, *cost])})"
 
     def add(self, journey: Journey, fail_under: float) -> None:
         """Count a journey that has ended."""
@@ -87,6 +114,7 @@ class RunSummary(BaseModel):
         if journey.report:
             self.done += 1
             self.separated_s += journey.report.duration_s
+            self._count_maker(journey.report)
             score = journey.report.quality.score
             self.under_gate += score is not None and score < fail_under
         elif journey.follows:
@@ -95,6 +123,11 @@ class RunSummary(BaseModel):
             self.already += 1
         if len(self.tracks) < KEPT:
             self.tracks.append(line)
+
+    def _count_maker(self, report: TrackReport) -> None:
+        made_by = report.stem_set.provider
+        self.by_provider[made_by] = self.by_provider.get(made_by, 0) + 1
+        self.cost_usd += report.stem_set.cost_usd
 
     def add_failure(self, failure: Failure) -> None:
         self.failed += 1
@@ -122,9 +155,15 @@ def _of_report(report: TrackReport, library: str) -> dict[str, object]:
         "genre": report.genre,
         "duration_s": report.duration_s,
         "engine": report.stem_set.engine,
+        "provider": report.stem_set.provider,
+        "route": list(report.stem_set.route),
+        "cost_usd": report.stem_set.cost_usd,
         "device": report.stem_set.device,
         "score": report.quality.score,
         "estimated_si_sdr_db": report.quality.estimated_si_sdr_db,
+        "estimated_si_sdr_low_db": report.quality.estimated_si_sdr_low_db,
+        "estimated_si_sdr_high_db": report.quality.estimated_si_sdr_high_db,
+        "percentile": report.quality.percentile,
         "residual_db": report.completeness.residual_db,
         "verdict": report.quality.verdict,
         "reasons": list(report.quality.reasons),

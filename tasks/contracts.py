@@ -7,13 +7,14 @@ cross threads, processes and machines. Seconds end in `_s`, hertz in `_hz`, deci
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.errors import StemwrightError
 
@@ -140,11 +141,54 @@ class QualityThresholds(Value):
     fail: float = Field(default=0.30, ge=0, le=1, title="Fail", description="Lower scores fail.")
 
 
+class ThresholdOverride(Value):
+    """Thresholds for some stems or tracks only; what isn't set is inherited."""
+
+    review: float | None = Field(
+        default=None, ge=0, le=1, title="Review", description="Lower scores ask for a listener."
+    )
+    fail: float | None = Field(
+        default=None, ge=0, le=1, title="Fail", description="Lower scores fail."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ThresholdOverride:
+        if self.review is not None and self.fail is not None and self.fail > self.review:
+            raise ValueError("fail must not be above review")
+        return self
+
+
+def _mapping(value: object) -> object:
+    # An environment variable gives a mapping as JSON.
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Overrides = Annotated[dict[str, ThresholdOverride], BeforeValidator(_mapping)]
+
+
 class QualityPolicy(Value):
-    """How a score becomes a verdict."""
+    """How a score becomes a verdict.
+
+    The overrides are keyed by the names of stems, models and genres, whatever their case. Where
+    several set the same threshold, the stem's wins over the genre's, the genre's over the model's,
+    and the model's over `thresholds`.
+    """
 
     thresholds: QualityThresholds = Field(
         default=QualityThresholds(), title="Thresholds", description="Of the score, 0 to 1."
+    )
+    per_stem: Overrides = Field(
+        default={},
+        title="Thresholds of single stems",
+        description="For example vocals: {review: 0.5}. They win over a genre's and a model's.",
+    )
+    per_genre: Overrides = Field(
+        default={},
+        title="Thresholds of single genres",
+        description="By the catalog's or the tags' genre. They win over a model's.",
+    )
+    per_model: Overrides = Field(
+        default={}, title="Thresholds of single models", description="By the model's name."
     )
     absent_stem_db: float = Field(
         default=-30.0,
@@ -161,6 +205,18 @@ class QualityPolicy(Value):
         title="Residual that fails",
         description="Mixture minus the sum of stems, relative to the mixture, in dB.",
     )
+
+    def thresholds_for(
+        self, stem: str = "", *, model: str = "", genre: str = ""
+    ) -> QualityThresholds:
+        """The thresholds that hold for a stem; without a stem's name, for the track."""
+        found = self.thresholds.model_dump()
+        narrowing = ((self.per_model, model), (self.per_genre, genre), (self.per_stem, stem))
+        for overrides, name in narrowing:
+            for key, override in overrides.items():
+                if name and key.casefold() == name.casefold():
+                    found |= override.model_dump(exclude_none=True)
+        return QualityThresholds(**found)
 
 
 # --- what travels -----------------------------------------------------------------------------
@@ -239,7 +295,8 @@ class Mixture(Value):
 
     `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
-    a downmix, a bit depth, a gain.
+    a downmix, a bit depth, a gain. `source_path` is the source on this disk while it is kept for an
+    upload of its own bytes; no report has it.
     """
 
     ref: TrackRef
@@ -257,6 +314,7 @@ class Mixture(Value):
     fingerprint: str = ""
     tags: Tags = Tags()
     notes: tuple[str, ...] = ()
+    source_path: Path | None = Field(default=None, exclude=True)
 
     @property
     def duration_s(self) -> float:
@@ -267,6 +325,8 @@ class StemSet(Value):
     """The stems that a separation wrote, all multiplied by one common `gain`.
 
     `expected` are the names that were asked for; `stems` maps those that exist to their files.
+    `stem_origins` says which engine made which stem, `route` which engines were asked, in order,
+    with the reason where one handed the track on.
     """
 
     track_id: str
@@ -285,6 +345,7 @@ class StemSet(Value):
     device: str
     device_reasons: tuple[str, ...] = ()
     stem_origins: dict[str, str] = {}
+    route: tuple[str, ...] = ()
     separation_s: float
     attempts: int = 1
     cost_usd: float = 0.0
@@ -338,13 +399,21 @@ class Reason(Value):
 
 
 class StemQuality(Value):
-    """How well one stem came out. `score` is null for an absent stem."""
+    """How well one stem came out. `score` is null for an absent stem.
+
+    Between `estimated_si_sdr_low_db` and `…_high_db` the true SI-SDR lies four times in five.
+    `costs_db` is what each measure took from the estimate. `warnings` are oddities too uncertain to
+    change a verdict.
+    """
 
     score: MaybeFloat
     verdict: Verdict
     estimated_si_sdr_db: MaybeFloat
     reasons: tuple[str, ...]
     details: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+    estimated_si_sdr_low_db: MaybeFloat = None
+    estimated_si_sdr_high_db: MaybeFloat = None
     absent: bool = False
     silent: bool = False
     spectral_entropy: MaybeFloat = None
@@ -354,17 +423,29 @@ class StemQuality(Value):
     bandwidth_hz: MaybeFloat = None
     bleed_db: MaybeFloat = None
     bleed_from: str = ""
+    costs_db: dict[str, float] = {}
     measures: dict[str, MaybeFloat] = {}
+    percentile: MaybeFloat = None
+    robust_z: MaybeFloat = None
+    population: str = ""
+    population_size: int = 0
 
 
 class QualityReport(Value):
-    """How well a separation came out, without ground truth. `reasons` are codes."""
+    """How well a separation came out, without ground truth. `reasons` are codes.
+
+    `percentile` (0 to 100) and `robust_z` say where the score stands in a population of this
+    library, `population`, of `population_size`; null and empty before `review` has made one.
+    """
 
     score: MaybeFloat
     verdict: Verdict
     estimated_si_sdr_db: MaybeFloat
     reasons: tuple[str, ...]
     details: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+    estimated_si_sdr_low_db: MaybeFloat = None
+    estimated_si_sdr_high_db: MaybeFloat = None
     stems: dict[str, StemQuality]
     residual_db: MaybeFloat = None
     assignment_entropy: MaybeFloat = None
@@ -372,6 +453,10 @@ class QualityReport(Value):
     spectral_entropy_delta_mean: MaybeFloat = None
     bleed_db: MaybeFloat = None
     measures: dict[str, MaybeFloat] = {}
+    percentile: MaybeFloat = None
+    robust_z: MaybeFloat = None
+    population: str = ""
+    population_size: int = 0
 
 
 class Run(Value):

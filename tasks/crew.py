@@ -5,17 +5,13 @@ A `Journey` is one track under way; a `Crew` is what every journey of a run shar
 
 from __future__ import annotations
 
-import fcntl
-import logging
 import os
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from tasks.contracts import (
     AudioPolicy,
@@ -34,12 +30,18 @@ from tasks.contracts import (
     TrackRef,
     TrackReport,
 )
-from tasks.errors import Interrupted
+from tasks.errors import Interrupted, StemwrightError
 from tasks.recording import Library, LibraryIndex
+from tasks.separation.device_lock import DeviceLock
 
-log = logging.getLogger("stemwright")
+if TYPE_CHECKING:
+    from tasks.quality.calibration import Calibration
 
 Stage = Literal["ingest", "normalize", "separate", "validate", "score", "record"]
+
+# What hits one track after the other, whatever they are; so many in a row end the run.
+_EVERYBODY_S = frozenset({"DiskFull", "LimitReached"})
+_IN_A_ROW = 3
 
 
 class Separator(Protocol):
@@ -57,6 +59,10 @@ class Separator(Protocol):
         stop: Callable[[], bool] | None = None,
         gain: float | None = None,
     ) -> StemSet: ...
+
+    def settled(self, track_id: str) -> None:
+        """The track's stems are in the library, or no use: nothing is asked of them any more."""
+        ...
 
     def close(self) -> None: ...
 
@@ -167,8 +173,11 @@ class Batch:
 class Crew:
     """Everything that the journeys of one run share. Made once a run, by a flow.
 
-    `expected` are the names of the stems to be made, `separation_id` names what the settings and
-    weights make, `device_name` is what separation holds alone on this host ("" for a cloud).
+    `separation_id` names what the first engine makes of the settings, `separation_ids` what any of
+    them may make, that one first. `device_name` is what separation holds alone on this host ("" for
+    a cloud). `lost` says why no engine is left for the rest of the run. With `keeps_sources` a
+    source's own bytes stay until it is separated. `calibration` is what the library knows of its
+    own populations, if it was ever reviewed.
     """
 
     def __init__(
@@ -190,6 +199,10 @@ class Crew:
         deadline_s: Callable[[float], float | None],
         retries: Callable[[Stage], int],
         retry_base_s: float = 2.0,
+        separation_ids: tuple[str, ...] = (),
+        lost: Callable[[], StemwrightError | None] = lambda: None,
+        keeps_sources: bool = False,
+        calibration: Calibration | None = None,
         force: bool = False,
         retry_failed: bool = False,
     ) -> None:
@@ -198,6 +211,7 @@ class Crew:
         self.index = index
         self.separator = separator
         self.separation_id = separation_id
+        self.separation_ids = separation_ids or (separation_id,)
         self.settings = settings
         self.ingest_policy = ingest_policy
         self.audio_policy = audio_policy
@@ -208,10 +222,17 @@ class Crew:
         self.deadline_s = deadline_s
         self.retries = retries
         self.retry_base_s = retry_base_s
+        self.calibration = calibration
         self.force = force
         self.retry_failed = retry_failed
-        self._device_name = device_name
-        self._device = threading.Lock()
+        self.keeps_sources = keeps_sources
+        self.halted: StemwrightError | None = None
+        """Why the run ends before its catalog does."""
+        self.cores = threading.Semaphore(os.cpu_count() or 1)
+        """Held for work that fills a core, and memory: a window for a cloud is wider than these."""
+        self._device = DeviceLock(device_name)
+        self._lost = lost
+        self._in_a_row = 0
         self._claims: dict[str, Journey] = {}
         self._claims_lock = threading.Lock()
         self._stop = threading.Event()
@@ -233,40 +254,27 @@ class Crew:
             owner = self._claims.setdefault(track_id, journey)
         return None if owner is journey else owner
 
-    def finished(self, track_id: str) -> bool:
-        """Whether this run's separation of that track is in the library already."""
-        return not self.force and self.library.is_finished(track_id, self.separation_id)
+    def finished(self, track_id: str) -> str | None:
+        """The separation of that track which this run would make and the library has, or None."""
+        if self.force:
+            return None
+        names = (name for name in self.separation_ids if self.library.is_finished(track_id, name))
+        return next(names, None)
+
+    def note(self, journey: Journey) -> None:
+        """Learn from a track's end whether there is sense in starting another."""
+        failure = journey.failure
+        if failure and not journey.remembered and failure.error_type in _EVERYBODY_S:
+            self._in_a_row += 1
+        elif journey.report:
+            self._in_a_row = 0
+        if self.halted is None:
+            self.halted = self._lost()
+        if self.halted is None and failure and self._in_a_row >= _IN_A_ROW:
+            self.halted = StemwrightError(failure.message, remedy=failure.remedy)
 
     @contextmanager
     def device(self) -> Iterator[None]:
-        """Hold the device alone: among this run's threads, and among runs on this host.
-
-        A file lock, because the kernel drops it when its holder dies, however it dies.
-        """
-        if not self._device_name:
+        """Hold the device alone: among this run's threads, and among runs on this host."""
+        with self._device.held(self.stopping):
             yield
-            return
-        with self._device, self._host_lock():
-            yield
-
-    @contextmanager
-    def _host_lock(self) -> Iterator[None]:
-        name = f"stemwright-{os.getuid()}-{self._device_name.replace(':', '-')}.lock"
-        with (Path(tempfile.gettempdir()) / name).open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("waiting for %s: another run on this host holds it", self._device_name)
-                while not self._try_lock(handle.fileno()):
-                    if self.stopping():
-                        raise Interrupted("the run was asked to stop.") from None
-                    time.sleep(0.2)
-            yield
-
-    @staticmethod
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

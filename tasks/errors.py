@@ -13,7 +13,8 @@ StemwrightError
 │   ├── UnknownModel
 │   ├── WeightsMissing
 │   ├── WeightsRefused           wrong hash, or a pickle that nobody vouched for
-│   └── KeyRejected
+│   ├── KeyRejected
+│   └── BudgetSpent              a limit of the settings, or an account's credit
 ├── PassingError             can pass by itself: worth trying again
 │   ├── NetworkFault
 │   ├── RateLimited
@@ -23,6 +24,7 @@ StemwrightError
 ├── DiskFull                 nothing can be written until somebody makes room
 ├── StorageFault             a disk or file system that doesn't do what it should
 ├── ContractBroken           the other side answered something it must not
+├── SubmitUnclear            a submit broke off: a service may have taken it, and be paid for it
 ├── IncompleteSeparation     stems are missing or broken after the one regeneration
 └── Interrupted              the run was asked to stop
 """
@@ -41,10 +43,16 @@ class StemwrightError(Exception):
         track: The track as the user knows it (label or source); empty if it concerns none.
         stage: catalog, ingest, normalize, separate, validate, score or record; empty for settings.
         remedy: What to do about it.
+
+    Attributes:
+        submitted: Whether a service may have a job of it; False where it certainly has none.
+        cost_usd: What a service charged for a job that came to nothing, where that is known.
     """
 
     retryable: ClassVar[bool] = False
     default_remedy: ClassVar[str] = ""
+    submitted: bool = True
+    cost_usd: float = 0.0
 
     def __init__(self, cause: str, *, track: str = "", stage: str = "", remedy: str = "") -> None:
         super().__init__(cause)
@@ -139,6 +147,12 @@ class KeyRejected(SettingsError):
     default_remedy = "Set engine.api_key (or STEMWRIGHT_ENGINE__API_KEY) to a valid key."
 
 
+class BudgetSpent(SettingsError):
+    """A limit that the settings put on a service is reached, or its account has no credit."""
+
+    default_remedy = "Wait for the next period, raise the limit, or let this machine take over."
+
+
 class PassingError(StemwrightError):
     """Can pass by itself: worth trying again."""
 
@@ -186,6 +200,14 @@ class StorageFault(StemwrightError):
 
 class ContractBroken(StemwrightError):
     """The other side answered something that it must not."""
+
+
+class SubmitUnclear(StemwrightError):
+    """A submit broke off where a repeated one could be paid for twice."""
+
+    default_remedy = (
+        "Look at the service's own list of jobs; the same command submits the track anew."
+    )
 
 
 class IncompleteSeparation(StemwrightError):

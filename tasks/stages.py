@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from prefect import get_run_logger, task
@@ -20,7 +21,7 @@ from prefect.runtime import task_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from tasks.contracts import Failure, TrackReport
+from tasks.contracts import Failure, QualityReport, TrackReport
 from tasks.crew import Batch, Crew, Journey, Stage
 from tasks.errors import (
     IncompleteSeparation,
@@ -36,6 +37,8 @@ V = TypeVar("V")
 Work = Callable[[Journey, Crew], None]
 Finish = Callable[[Batch, Crew], None]
 StageTask = Task[[Batch, Crew], State[Any]]
+
+FILLS_A_CORE = frozenset({"normalize", "validate", "score"})
 
 
 class _Attempt:
@@ -74,6 +77,9 @@ def _end_failed(journey: Journey, error: StemwrightError, crew: Crew) -> None:
         run_id=crew.run.run_id,
         fingerprint=journey.audio.fingerprint if journey.audio else fingerprint(journey.ref),
     ).model_copy(update={"label": journey.label})
+    if track_id and isinstance(error, IncompleteSeparation):
+        # What a service has of it is no use; after any other end a later run goes on with it.
+        crew.separator.settled(track_id)
     shutil.rmtree(journey.folder, ignore_errors=True)
 
 
@@ -87,7 +93,8 @@ def _attempt(stage: Stage, work: Work, batch: Batch, crew: Crew) -> _Attempt:
         crew.watcher.entered(journey, stage)
         try:
             crew.check_stop(journey)
-            work(journey, crew)
+            with crew.cores if stage in FILLS_A_CORE else nullcontext():
+                work(journey, crew)
             journey.stages_done.add(stage)
         except Exception as raised:
             error = typed(raised, journey, stage)
@@ -194,25 +201,31 @@ def _normalize(journey: Journey, crew: Crew) -> None:
     # Demuxing alone is a hundredth of decoding: worth it where the answer may be "done already".
     if len(crew.index) and _end_if_known(journey, identify(audio.path), crew):
         return
-    made = journey.folder / crew.separation_id
+    made = journey.folder / "separation"
     made.mkdir(exist_ok=True)
     journey.mixture = normalize(audio, made, crew.audio_policy)
     # Only now may a download go: an object store that doesn't answer has all this tried again.
-    if not _end_if_known(journey, journey.mixture.track_id, crew) and audio.in_scratch:
+    if _end_if_known(journey, journey.mixture.track_id, crew):
+        return
+    if crew.keeps_sources:
+        journey.mixture = journey.mixture.model_copy(update={"source_path": audio.path})
+    elif audio.in_scratch:
         audio.path.unlink(missing_ok=True)
 
 
 def _end_if_known(journey: Journey, track_id: str, crew: Crew) -> bool:
     """End the journey if this audio is in the library, or is being separated by another one."""
     journey.follows = crew.claim(track_id, journey)
-    if journey.follows is None and crew.finished(track_id):
-        journey.already = (track_id, crew.separation_id)
+    if journey.follows is None and (made := crew.finished(track_id)):
+        journey.already = (track_id, made)
     if journey.ended:
         shutil.rmtree(journey.folder, ignore_errors=True)
     return journey.ended
 
 
 def _separate(journey: Journey, crew: Crew) -> None:
+    from tasks.separation.joining import join_stem_sets
+
     mixture = _need(journey.mixture)
     made = crew.separator.separate(
         mixture,
@@ -225,19 +238,7 @@ def _separate(journey: Journey, crew: Crew) -> None:
         gain=journey.stem_set.gain if journey.stem_set else None,
     )
     before = journey.stem_set
-    if before is None:
-        journey.stem_set = made
-        return
-    journey.stem_set = made.model_copy(
-        update={
-            "stems": before.stems | made.stems,
-            "gain": before.gain,
-            "separation_s": before.separation_s + made.separation_s,
-            "attempts": before.attempts + 1,
-            "cost_usd": before.cost_usd + made.cost_usd,
-            "stem_origins": before.stem_origins | made.stem_origins,
-        }
-    )
+    journey.stem_set = join_stem_sets(before, made) if before else made
 
 
 def _validate(journey: Journey, crew: Crew) -> None:
@@ -271,6 +272,8 @@ def _score(journey: Journey, crew: Crew) -> None:
         crew.quality_policy,
         gain=stem_set.gain,
         all_stems=stem_set.all_stems,
+        model=stem_set.model,
+        genre=journey.ref.genre or (journey.audio.tags.genre if journey.audio else ""),
     )
 
 
@@ -279,6 +282,7 @@ def _record(journey: Journey, crew: Crew) -> None:
         _need(journey.mixture).path.parent, build_report(journey, crew), replace=crew.force
     )
     shutil.rmtree(journey.folder, ignore_errors=True)
+    crew.separator.settled(report.track_id)
     journey.report = report
 
 
@@ -302,28 +306,37 @@ def _write_rows(batch: Batch, crew: Crew) -> None:
 def build_report(journey: Journey, crew: Crew) -> TrackReport:
     """All that is known of a journey's track. The catalog's words win over the tags'."""
     ref, audio, mixture = journey.ref, _need(journey.audio), _need(journey.mixture)
+    stem_set = _need(journey.stem_set)
     tags = audio.tags
+    genre = ref.genre or tags.genre
     return TrackReport(
         track_id=mixture.track_id,
-        separation_id=crew.separation_id,
+        separation_id=stem_set.separation_id,
         source=ref.source,
         fingerprint=audio.fingerprint,
         title=ref.title or tags.title,
         artist=ref.artist or tags.artist,
         album=ref.album or tags.album,
-        genre=ref.genre or tags.genre,
+        genre=genre,
         isrc=ref.isrc or tags.isrc,
         extra=tags.extra | ref.extra,
         duration_s=mixture.duration_s,
         mixture=mixture,
         settings=crew.settings,
-        stem_set=_need(journey.stem_set),
+        stem_set=stem_set,
         completeness=_need(journey.completeness),
-        quality=_need(journey.quality),
+        quality=_placed(_need(journey.quality), crew, stem_set.model, genre),
         pipeline_s=journey.busy_s,
         attempts=journey.attempts,
         run=crew.run,
     )
+
+
+def _placed(quality: QualityReport, crew: Crew, model: str, genre: str) -> QualityReport:
+    """With where it stands among its like, in a library that has been reviewed."""
+    if crew.calibration is None:
+        return quality
+    return crew.calibration.place(quality, model=model, genre=genre)
 
 
 def _need(value: V | None) -> V:

@@ -8,7 +8,18 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import demo, doctor, models, plan, reports, separate
+from flows.cli import (
+    demo,
+    doctor,
+    endpoint,
+    evaluate,
+    gallery,
+    models,
+    plan,
+    reports,
+    review,
+    separate,
+)
 from flows.cli.console import error_document, print_json
 
 
@@ -48,8 +59,12 @@ app.command("demo")(demo.demo)
 app.command("separate")(separate.separate)
 app.command("plan")(plan.plan)
 app.command("reports")(reports.reports)
+app.command("gallery")(gallery.gallery)
+app.command("review")(review.review)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
+app.command("endpoint")(endpoint.endpoint)
 
 
 def _version(wanted: bool) -> None:

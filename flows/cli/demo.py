@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import tasks.catalog
 from flows.cli import options as opt
-from flows.cli.console import errors_shown, out, safe
+from flows.cli.console import complain, errors_shown, out, safe
+from tasks.errors import StemwrightError
 
 if TYPE_CHECKING:
     from flows.summary import RunSummary
@@ -36,8 +37,26 @@ def demo(library: opt.LibraryDir = "", as_json: opt.AsJson = False) -> None:
                 offline=True,
             ),
             as_json=as_json,
-            afterwards=next_steps,
+            afterwards=look_and_listen,
         )
+
+
+def look_and_listen(summary: RunSummary) -> None:
+    """Write the gallery, and say where it is and what to do next."""
+    if not summary.tracks:
+        return
+    from flows.cli.gallery import drawing
+    from tasks.recording import Library
+    from tasks.recording.gallery import write_gallery
+
+    try:
+        with drawing() as progress:
+            written = write_gallery(Library(summary.library), progress=progress)
+    except StemwrightError as error:
+        complain(error.cause, error.remedy, what="no gallery")
+    else:
+        out.print(f"Gallery: {safe(written.path)}", soft_wrap=True)
+    next_steps(summary)
 
 
 def next_steps(summary: RunSummary) -> None:
@@ -47,8 +66,9 @@ def next_steps(summary: RunSummary) -> None:
         return
     out.print("\n[bold]Next[/]")
     for what, how in (
+        ("look, listen:", "open the gallery in a browser; it needs no network"),
         ("hear a stem:", f"{folder}/vocals.flac"),
         ("your music:", "stemwright separate ~/Music/album  (fetches htdemucs once, 84 MB)"),
         ("the table:", f"stemwright reports --library {summary.library}"),
     ):
-        out.print(f"  {what:<13}{safe(how)}", soft_wrap=True)
+        out.print(f"  {what:<14}{safe(how)}", soft_wrap=True)

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
-from pydantic import BaseModel
 
 from flows.cli import options as opt
 from flows.cli.console import Exit, out, print_json, safe
+from flows.cli.findings import Finding, answers
+from flows.cli.services import services
 from tasks.errors import StemwrightError
 
 if TYPE_CHECKING:
@@ -23,17 +24,7 @@ if TYPE_CHECKING:
 LITTLE_BYTES = 5 * 1000**3
 STALE_DAYS = 120
 
-State = Literal["ok", "warning", "problem"]
 COLOUR = {"ok": "green", "warning": "yellow", "problem": "red"}
-
-
-class Finding(BaseModel):
-    """One line: what was looked at, how it is, and the fix where it isn't well."""
-
-    check: str
-    state: State
-    text: str
-    fix: str = ""
 
 
 def doctor(
@@ -90,10 +81,10 @@ def _examine(
         ("engine", _engine),
         ("embedded", _embedded),
         ("Prefect", _prefect),
-        ("cloud API", _cloud),
-        ("disk", _disk),
     ):
         yield _guarded(check, look, settings)
+    yield from services(settings)
+    yield _guarded("disk", _disk, settings)
 
 
 def _guarded(
@@ -163,7 +154,7 @@ def _model(settings: StemwrightSettings) -> Finding:
 
 
 def _engine(settings: StemwrightSettings) -> Finding:
-    from flows.assemble import route_of
+    from flows.engines import route_of
 
     route = route_of(settings)
     what, *why = route.reasons
@@ -189,29 +180,7 @@ def _prefect(settings: StemwrightSettings) -> Finding:
     if not url:
         text = "embedded for each run (PREFECT_API_URL isn't set)"
         return Finding(check="Prefect", state="ok", text=text)
-    return _answers("Prefect", f"{url.rstrip('/')}/health", "Start it: prefect server start")
-
-
-def _cloud(settings: StemwrightSettings) -> Finding:
-    if not settings.cloud_configured:
-        return Finding(check="cloud API", state="ok", text="not configured")
-    if settings.engine.offline:
-        return Finding(check="cloud API", state="ok", text="configured; not asked (offline)")
-    url = f"{settings.engine.base_url.rstrip('/')}/healthz"
-    return _answers("cloud API", url, "Check engine.base_url and the network.")
-
-
-def _answers(check: str, url: str, fix: str) -> Finding:
-    import httpx
-
-    try:
-        status = httpx.get(url, timeout=5.0).status_code
-    except httpx.HTTPError as error:
-        text = f"{url} doesn't answer: {type(error).__name__}"
-        return Finding(check=check, state="problem", text=text, fix=fix)
-    if status >= 400:
-        return Finding(check=check, state="warning", text=f"{url} answers {status}", fix=fix)
-    return Finding(check=check, state="ok", text=f"{url} answers")
+    return answers("Prefect", f"{url.rstrip('/')}/health", "Start it: prefect server start")
 
 
 def _disk(settings: StemwrightSettings) -> Finding:

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from flows.planning import Plan
 
 SHOWN = 40
+PARTS = {
+    "first": "first",
+    "next": "then",
+    "after_oom": "if the GPU is full",
+    "paused": "not now",
+    "blocked": "not",
+}
 
 
 def plan(
@@ -90,9 +97,15 @@ def show(plan: Plan) -> None:
         f"Tracks: {plan.found:,} found: {plan.to_separate:,} to separate, {plan.already:,} already "
         f"done, {plan.duplicates:,} duplicate, {plan.refused:,} refused"
     )
-    out.print(f"Engine: {plan.engine} on {safe(plan.device)}, model {safe(plan.model)}")
+    where = safe(plan.device or plan.provider)
+    out.print(f"Engine: {plan.engine} on {where}, model {safe(plan.model)}")
     for reason in plan.reasons:
         out.print(f"        {safe(reason)}")
+    if len(plan.engines) > 1:
+        out.print("Order:")
+    for engine in plan.engines if len(plan.engines) > 1 else ():
+        why = f" ({plain(engine.why)})" if engine.why else ""
+        out.print(f"  {PARTS[engine.part]:<16} {safe(engine.name)}[dim]{escape(why)}[/]")
     basis = "as measured in this library" if plan.speed_measured else "assumed, not measured yet"
     out.print(
         f"Time:   about {length(plan.estimated_s)} for {length(plan.audio_s)} of audio "
@@ -101,7 +114,8 @@ def show(plan: Plan) -> None:
     free = "" if plan.free_bytes is None else f" ({plan.free_bytes / 1e9:.1f} GB free)"
     out.print(f"Disk:   about {plan.estimated_bytes / 1e6:.0f} MB in {safe(plan.library)}{free}")
     cost = plan.estimated_cost_usd
-    out.print("Cost:   set by the service" if cost is None else f"Cost:   ${cost:.2f}")
+    unknown = "Cost:   set by the service (engine.usd_per_minute isn't)"
+    out.print(unknown if cost is None else f"Cost:   ${cost:.2f}")
     if plan.unseen:
         who = many(plan.unseen, "track")
         out.print(f"{who} must be fetched to be looked at: not in the time and disk above.")

@@ -38,6 +38,9 @@ def reports(
 ) -> None:
     """Show the quality table: the newest report of each track, worst first.
 
+    The percentile says how many in a hundred of the library's own tracks of that model and genre
+    score lower; `stemwright review` brings it up to date.
+
     Example: stemwright reports --library ./library --verdict review --csv review.csv
     """
     from blocks.settings import load_settings
@@ -48,7 +51,7 @@ def reports(
         place = Library(settings.library)
         if rebuild:
             _rebuild(place)
-        frame = place.failures() if failures else _newest(place.tracks(), verdict)
+        frame = place.failures() if failures else _reports(place, verdict)
         if csv is not None:
             _write(frame, csv)
         rows = rows_of(frame)
@@ -69,6 +72,12 @@ def _rebuild(place: Library) -> None:
             f"there is no library at {place.url}.", remedy="Check --library, or run `separate`."
         )
     err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
+
+
+def _reports(place: Library, verdict: opt.VerdictOption | None) -> pd.DataFrame:
+    from flows.reviewing import with_standings
+
+    return with_standings(place, _newest(place.tracks(), verdict))
 
 
 def _newest(frame: pd.DataFrame, verdict: opt.VerdictOption | None) -> pd.DataFrame:

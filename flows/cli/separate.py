@@ -146,7 +146,10 @@ def show(summary: RunSummary) -> None:
     if not summary.done and not summary.failed:
         out.print("Nothing was left to do: every track is in the library already.")
     out.print(f"[bold]{safe(summary.headline)}[/]")
-    folder = f"{summary.library}/tracks/TRACK_ID/{summary.separation_id}"
+    made = {line.separation_id for line in summary.tracks} - {None} or {summary.separation_id}
+    # Engines that take over make separations of other names.
+    name = made.pop() if len(made) == 1 else "SEPARATION_ID"
+    folder = f"{summary.library}/tracks/TRACK_ID/{name}"
     out.print(f"Stems:   {safe(folder)}", soft_wrap=True)
     out.print(f"Tables:  {safe(summary.library)}/reports", soft_wrap=True)
 

@@ -23,27 +23,35 @@ NARROW = 100
 
 
 def quality_table(rows: Iterable[Mapping[str, Any]], width: int) -> Table:
-    """A row a track: verdict, score, the estimated SI-SDR, the residual, speed, and why.
+    """A row a track: verdict, score and its percentile, the estimated SI-SDR, and why.
 
     Args:
         rows: Rows of `reports/tracks`, or of a run's summary.
         width: Columns of what it is shown on; under `NARROW` it has fewer of its own.
     """
     wide = width >= NARROW
+    shown = list(rows)
+    services = wide and any(row.get("engine") == "cloud" for row in shown)
+    ranked = wide and any(number(row.get("percentile"), 0) != "–" for row in shown)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("track", overflow="fold", min_width=18 if wide else 14)
     table.add_column("length", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
+    if ranked:
+        table.add_column("percentile", justify="right", no_wrap=True)
     if wide:
         table.add_column("est. SI-SDR", justify="right", no_wrap=True)
         table.add_column("residual", justify="right", no_wrap=True)
     table.add_column("speed", justify="right", no_wrap=True)
+    if services:
+        table.add_column("by", no_wrap=True)
+        table.add_column("cost", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
-    for row in rows:
+    for row in shown:
         verdict = str(row.get("verdict") or "")
         measures = [
-            number(row.get("estimated_si_sdr_db"), 1, " dB"),
+            estimate(row),
             number(row.get("residual_db"), 1, " dB"),
         ]
         table.add_row(
@@ -51,11 +59,18 @@ def quality_table(rows: Iterable[Mapping[str, Any]], width: int) -> Table:
             length(row.get("duration_s")),
             f"[{COLOUR.get(verdict, 'dim')}]{verdict or '–'}[/]",
             number(row.get("score"), 2),
+            *([number(row.get("percentile"), 0)] if ranked else ()),
             *(measures if wide else ()),
             number(row.get("realtime_factor"), 1, "×"),
+            *(_made_by(row) if services else ()),
             plain(few(codes(row.get("reasons")), 2 if wide else 1)),
         )
     return table
+
+
+def _made_by(row: Mapping[str, Any]) -> tuple[str, str]:
+    cost = row.get("cost_usd")
+    return plain(row.get("provider") or "–"), f"${cost:.2f}" if cost else "–"
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -87,7 +102,14 @@ def number(value: Any, digits: int, unit: str = "") -> str:
     """A rounded number with its unit; "–" where there is none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return f"{value:.{digits}f}{unit}"
+    return f"{value:z.{digits}f}{unit}"
+
+
+def estimate(row: Mapping[str, Any]) -> str:
+    """An estimated SI-SDR with its interval: "7.1 dB (4…10)"."""
+    middle = number(row.get("estimated_si_sdr_db"), 1, " dB")
+    low, high = (number(row.get(f"estimated_si_sdr_{end}_db"), 0) for end in ("low", "high"))
+    return middle if "–" in (low, high) else f"{middle} ({low}…{high})"
 
 
 def length(seconds: Any) -> str:

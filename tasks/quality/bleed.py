@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import BINS_PER_TILE, Block, Float64
+from tasks.quality.spectra import BINS_PER_TILE, Block, Float64, Real, Spectra
 
 # Neighbouring bins and frames of a Hann window at half overlap are correlated: |ρ|² is 4/9 one
 # bin and 1/36 two bins or one frame apart, so a tile holds this many times fewer independent
@@ -138,6 +139,7 @@ class Correlation:
         return gains
 
 
+@cache
 def mel_band_starts(bins: int, rate_hz: int, bands: int = 24) -> npt.NDArray[np.int64]:
     """First bin of each of about `bands` bands that tile the spectrum, alike wide in mel.
 
@@ -164,11 +166,11 @@ class CrossEnergyResult(NamedTuple):
 class CrossEnergy:
     """Cross-energy of each stem with its complement C_i = X - S_i, in about 24 mel bands.
 
-    x_b = Σ_{f in b, t} Re(S_i conj C_i). A true stem is uncorrelated with the rest of the mixture
-    in every band; what it lacks or has too much of shows as cross-energy (the orthogonality
-    principle). -10 log10 Σ_b |x_b| / Σ P_i estimates the SI-SDR without the true stem, with a
-    median error of 4.6 dB on real separations; chance correlation in short excerpts lowers it
-    (research/quality.md).
+    x_b = Σ_{f in b, t} Re(S_i conj C_i), middle and side together. A true stem is uncorrelated
+    with the rest of the mixture in every band; what it lacks or has too much of shows as
+    cross-energy (the orthogonality principle). -10 log10 Σ_b |x_b| / Σ P_i estimates the SI-SDR
+    without the true stem, with a median error of 4.6 dB on real separations; chance correlation in
+    short excerpts lowers it (research/quality.md).
     """
 
     def __init__(self, stems: int) -> None:
@@ -181,7 +183,7 @@ class CrossEnergy:
     def update(self, block: Block) -> None:
         x = self._in_bands(block)
         self._bands = x if self._bands is None else self._bands + x
-        self._energy += block.energy[1:]
+        self._energy += block.stereo_energy[1:]
         before, start_s = self._previous or (np.zeros_like(x), block.start_s)
         self._worst.update(np.abs(before + x).sum(axis=1), start_s, block.end_s)
         self._previous = (x, block.start_s)
@@ -189,13 +191,20 @@ class CrossEnergy:
     def _in_bands(self, block: Block) -> Float64:
         if self._starts is None:
             self._starts = mel_band_starts(block.spectra.shape[2], block.rate_hz)
-        mixture, stems = block.spectra[0], block.spectra[1:]
-        agreement = np.einsum("ktf,tf->kf", stems.real, mixture.real)
-        agreement += np.einsum("ktf,tf->kf", stems.imag, mixture.imag)
-        cross = agreement.astype(np.float64) - block.bin_energy[1:]
+        cross = _cross_energy(block.spectra, block.bin_energy)
+        if block.side is not None and block.side_power is not None:
+            cross += _cross_energy(block.side, block.side_power.sum(axis=1))
         return np.asarray(np.add.reduceat(cross, self._starts, axis=1))
 
     def result(self) -> CrossEnergyResult:
         bands = np.zeros((len(self._energy), 1)) if self._bands is None else self._bands
         energy = np.where(self._energy > 0, self._energy, np.nan)
         return CrossEnergyResult(np.abs(bands).sum(axis=1) / energy, self._worst.result())
+
+
+def _cross_energy(spectra: Spectra, bin_energy: Real) -> Float64:
+    """Σ_t Re(S_i conj(X - S_i)) in each bin, (stems, bins)."""
+    mixture, stems = spectra[0], spectra[1:]
+    agreement = np.einsum("ktf,tf->kf", stems.real, mixture.real)
+    agreement += np.einsum("ktf,tf->kf", stems.imag, mixture.imag)
+    return np.asarray(agreement.astype(np.float64) - bin_energy[1:])

@@ -16,7 +16,9 @@ from tasks.quality.entropy import AssignmentEntropy, SpectralShape
 from tasks.quality.residual import Residual
 from tasks.quality.spans import Span
 from tasks.quality.spectra import Block, Float64
-from tasks.quality.spectrum import Levels, LongTermSpectrum, Roughness
+from tasks.quality.spectrum import LongTermSpectrum, Roughness
+from tasks.quality.stereo import Levels, StereoCollapse
+from tasks.quality.timbre import Timbre
 
 EST_SDR_RANGE_DB = (-15.0, 25.0)
 
@@ -70,11 +72,13 @@ class Measures:
         self._correlation = Correlation(stems)
         self._rough = Roughness(stems)
         self._spectrum = LongTermSpectrum(stems)
+        self._timbre = Timbre(stems)
         self._dropouts = Dropouts()
         self._clipping = Clipping(stems)
         self._leak = CoherenceLeak(stems) if stems > 1 else None
         self._assignment = AssignmentEntropy(stems) if stems > 1 and all_stems else None
         self._residual = Residual(stems) if all_stems else None
+        self._collapse = StereoCollapse(stems) if all_stems else None
 
     def take(self, blocks: Iterable[Block]) -> bool:
         """Feed every block to every measure; False if there was none."""
@@ -130,6 +134,8 @@ class Measures:
         put(stems, "cliff_db", cliff[1:])
         put(stems, "cliff_rel_db", cliff_rel)
         put(stems, "rough_db", *self._rough.result())
+        for name, values in self._timbre.result()._asdict().items():
+            put(stems, name, values)
 
     def _put_residual(self, stems: list[StemMeasures], track: dict[str, float]) -> Float64:
         """Returns the residual shared out to the stems, 0 where it means nothing."""
@@ -138,7 +144,7 @@ class Measures:
         found = self._residual.result()
         track["residual_db"] = found.whole_db
         track["residual_half_second_db"] = found.half_second_db
-        track["residual_band_db"] = found.band_db
+        track["residual_band_db"], track["residual_band_hz"] = found.band_db, found.band_hz
         put(stems, "missing_db", decibels(found.missing), found.missing_worst)
         return found.missing
 
@@ -165,6 +171,8 @@ class Measures:
     def _put_defects(self, stems: list[StemMeasures]) -> None:
         ppm, worst = self._clipping.result()
         put(stems, "clip_ppm", ppm)
+        if self._collapse is not None:
+            put(stems, "collapse_db", *self._collapse.result())
         put(stems, "clip_log_ppm", np.log10(1 + ppm), worst)
         for stem, found in zip(stems, self._dropouts.result(), strict=True):
             _put_interruptions(stem, found)

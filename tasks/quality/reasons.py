@@ -20,9 +20,12 @@ Code = Literal[
     "clipping",
     "lowpass_cliff",
     "rough_spectrum",
+    "stereo_collapse",
     "residual_high",
     "<stem>_silent_but_expected",
     "mixture_silent",
+    "swapped_with_<stem>",
+    "lossy_source",
 ]
 """In the code of a reason, `<stem>` is replaced by the name of the stem that it speaks of."""
 
@@ -89,6 +92,10 @@ TEXTS: dict[Code, Text] = {
         "The {stem} stem's spectrum is ragged: {value:.1f} dB from bin to bin.",
         f"{_LISTEN} for watery, chirping tones.",
     ),
+    "stereo_collapse": Text(
+        "The {stem} stem is mono, yet stereo width of {value:.1f} dB of its energy is in no stem.",
+        "Check that the stems were written in stereo.",
+    ),
     "residual_high": Text(
         "The stems leave {value:.1f} dB of the mixture unexplained.",
         "Listen to the mixture minus the stems; a stem may be missing or at a wrong level.",
@@ -100,6 +107,14 @@ TEXTS: dict[Code, Text] = {
     "mixture_silent": Text(
         "The mixture is silent, so there is nothing to judge.",
         "Check that the source is the one that was meant.",
+    ),
+    "swapped_with_<stem>": Text(
+        "The {stem} stem sounds like {other} and the other way round ({value:.1f} nats).",
+        "Solo both; their names may be swapped.",
+    ),
+    "lossy_source": Text(
+        "The mixture's spectrum falls off a cliff of {value:.0f} dB, as lossy codecs leave it.",
+        "If there is a lossless source, separate that one.",
     ),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 from tasks.quality.bleed import mel_band_starts
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import POWER_FLOOR, Block, Float64
+from tasks.quality.spectra import POWER_FLOOR, Block, Float64, Real, Spectra
 
 LIVE_DB = -40.0
 
@@ -22,6 +22,7 @@ class ResidualResult(NamedTuple):
         half_second_db: In the worst half-second (of those within 40 dB of the loudest).
         half_second: Where that is.
         band_db: In the worst mel band (of those within 40 dB of the strongest).
+        band_hz: Where that band begins; NaN where there is none.
         missing: Residual shared out to the stems, Σ q_i |X - ΣS|² / Σ P_i, (stems,).
         missing_worst: Where most of that is.
     """
@@ -30,6 +31,7 @@ class ResidualResult(NamedTuple):
     half_second_db: float
     half_second: Span | None
     band_db: float
+    band_hz: float
     missing: Float64
     missing_worst: list[Span | None]
 
@@ -49,14 +51,18 @@ class Residual:
     def update(self, block: Block) -> None:
         self._rate_hz = block.rate_hz
         self._in_time(block)
-        rest = block.spectra[0] - block.spectra[1:].sum(axis=0)
-        lost = np.square(rest.real) + np.square(rest.imag)
-        per_bin = np.stack([lost.sum(axis=0), block.bin_energy[0]]).astype(np.float64)
+        lost = _lost_power(block.spectra)
+        stem_power, power = block.stem_power, block.power[1:]
+        if block.side is not None and block.side_power is not None:
+            lost = lost + _lost_power(block.side)
+            power = power + block.side_power[1:]
+            stem_power = power.sum(axis=0)
+        per_bin = np.stack([lost.sum(axis=0), _mixture_bins(block)]).astype(np.float64)
         self._bins = per_bin if self._bins is None else self._bins + per_bin
-        weight = lost / np.maximum(block.stem_power, POWER_FLOOR)
-        missing = np.einsum("ktf,tf->k", block.power[1:], weight).astype(np.float64)
+        weight = lost / np.maximum(stem_power, POWER_FLOOR)
+        missing = np.einsum("ktf,tf->k", power, weight).astype(np.float64)
         self._missing += missing
-        self._energy += block.energy[1:]
+        self._energy += block.stereo_energy[1:]
         self._missing_worst.update(missing, block.start_s, block.end_s)
 
     def _in_time(self, block: Block) -> None:
@@ -81,18 +87,34 @@ class Residual:
             float(decibels(lost.sum(), mixture.sum())),
             half_second_db,
             (worst / 2, worst / 2 + 0.5) if worst >= 0 else None,
-            self._worst_band_db(),
+            *self._worst_band(),
             self._missing / np.where(self._energy > 0, self._energy, np.nan),
             self._missing_worst.result(),
         )
 
-    def _worst_band_db(self) -> float:
+    def _worst_band(self) -> tuple[float, float]:
         if self._bins is None:
-            return float("nan")
-        starts = mel_band_starts(self._bins.shape[1], self._rate_hz)
+            return float("nan"), float("nan")
+        bins = self._bins.shape[1]
+        starts = mel_band_starts(bins, self._rate_hz)
         lost, mixture = np.add.reduceat(self._bins, starts, axis=1)
         band_db = _live_only(lost, mixture)
-        return float(np.nanmax(band_db)) if np.isfinite(band_db).any() else float("nan")
+        if not np.isfinite(band_db).any():
+            return float("nan"), float("nan")
+        worst = int(np.nanargmax(band_db))
+        return float(band_db[worst]), float(starts[worst] * self._rate_hz / 2 / (bins - 1))
+
+
+def _lost_power(spectra: Spectra) -> Real:
+    rest = spectra[0] - spectra[1:].sum(axis=0)
+    return np.asarray(np.square(rest.real) + np.square(rest.imag))
+
+
+def _mixture_bins(block: Block) -> Real:
+    middle = block.bin_energy[0]
+    return (
+        middle if block.side_power is None else np.asarray(middle + block.side_power[0].sum(axis=0))
+    )
 
 
 def _live_only(lost: Float64, mixture: Float64) -> Float64:

@@ -12,7 +12,7 @@ from tasks.contracts import QualityPolicy, QualityReport
 from tasks.errors import ContractBroken, EmptyAudio, IncompleteSeparation
 from tasks.quality.measures import Measures
 from tasks.quality.spectra import stream
-from tasks.quality.verdict import judge_track
+from tasks.quality.verdict import Judge
 
 
 def score_separation(
@@ -22,20 +22,24 @@ def score_separation(
     *,
     gain: float = 1.0,
     all_stems: bool = True,
+    model: str = "",
+    genre: str = "",
 ) -> QualityReport:
     """Judge how well a mixture was separated, without the true stems.
 
     Everything is measured in one pass over the files, 1.5 s at a time; an hour of five signals
-    holds 4 MB more than a minute (the levels of 10 ms slices). Measures, formulas and thresholds
-    follow research/quality.md; `tasks.quality.ramps` has the table.
+    holds 4 MB more than a minute (the levels of 10 ms slices). `tasks.quality.model` says how the
+    measures become a score.
 
     Args:
         mixture: The audio that was separated.
         stems: The stems' files by name, of the mixture's rate, channels and length.
-        policy: Thresholds.
+        policy: Thresholds; the default ones if None.
         gain: What all stems were multiplied by when they were written; it is undone.
         all_stems: Whether these are all stems of the model. If not, what needs the whole sum
             (residual, missing energy, assignment entropy, level) is null and left out of the score.
+        model: The separation model's name, for the policy's `per_model`.
+        genre: The track's genre, for the policy's `per_genre`.
 
     Returns:
         Scores from 0 to 1 and verdicts of the stems and the track, with reasons.
@@ -59,4 +63,5 @@ def score_separation(
     if not measures.take(stream(Path(mixture), files, gain)):
         raise EmptyAudio("the mixture has no samples.", stage="score")
     with np.errstate(invalid="ignore", divide="ignore"):
-        return judge_track(measures.result(), policy)
+        judge = Judge(policy, all_stems=all_stems, model=model, genre=genre)
+        return judge.track(measures.result())

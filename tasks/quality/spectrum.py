@@ -1,4 +1,4 @@
-"""Long-term spectrum (bandwidth, low-pass cliff), roughness, and stereo width."""
+"""Long-term spectrum (bandwidth, low-pass cliff), and roughness."""
 
 from __future__ import annotations
 
@@ -96,33 +96,3 @@ class Roughness:
 
     def result(self) -> tuple[Float64, list[Span | None]]:
         return self._rough / np.where(self._energy > 0, self._energy, np.nan), self._worst.result()
-
-
-class Levels:
-    """Energy and side-to-mid ratio of each signal, in time, over all channels."""
-
-    def __init__(self, stems: int) -> None:
-        self._energy = np.zeros(1 + stems)
-        self._mid = np.zeros(1 + stems)
-        self._samples = 0
-
-    def update(self, block: Block) -> None:
-        self._energy += block.squares.sum(axis=1)
-        mid = np.square(block.samples.mean(axis=1)).sum(axis=1)
-        self._mid += mid * block.samples.shape[1]
-        self._samples += block.samples[0].size
-
-    @property
-    def energy(self) -> Float64:
-        """Sum of squared samples, (signals,)."""
-        return self._energy
-
-    @property
-    def rms_dbfs(self) -> Float64:
-        """(signals,), -200 and up."""
-        return decibels(self._energy, max(self._samples, 1), floor_db=-200.0)
-
-    def side_mid_db(self) -> Float64:
-        """Energy of what differs between the channels over what they share, (signals,)."""
-        side = np.maximum(self._energy - self._mid, 0)
-        return np.clip(decibels(side, np.maximum(self._mid, 1e-30)), -100, 100)

@@ -33,6 +33,17 @@ def key_of(place: str) -> Key:
     return track_id, separation_id
 
 
+def document_of(name: str) -> str:
+    """The place of a document beside the tables, such as `calibration.json`.
+
+    Raises:
+        ContractBroken: A name that could point elsewhere.
+    """
+    if not all(_SEGMENT.fullmatch(part) for part in name.split("/")):
+        raise ContractBroken(f"{name[:80]!r} can't name a document.", stage=STAGE)
+    return f"{REPORTS}/{name}"
+
+
 def slug(text: str, length: int = 40) -> str:
     """A text as a part of a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:length] or "run"

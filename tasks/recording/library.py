@@ -13,7 +13,7 @@ from tasks.contracts import Failure, TrackReport
 from tasks.errors import ContractBroken, PassingError, SettingsError, StemwrightError
 from tasks.recording import disk, scratch, sidecar
 from tasks.recording.faults import STAGE, broken, recording
-from tasks.recording.layout import REPORT, Key, place_of, slug
+from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
 from tasks.recording.local import LOCK_TIMEOUT_S, OWN, LocalStore
 from tasks.recording.objects import ObjectStore, demand_driver
 from tasks.recording.recorder import Recorder, Unreadable
@@ -231,6 +231,23 @@ class Library:
         if isinstance(self._store, LocalStore) and self._store.unsettled():
             with self._recording(), suppress(PassingError), self._exclusive(timeout_s=0.0):
                 pass
+
+    # --- documents ----------------------------------------------------------------------------
+
+    def document(self, name: str) -> bytes | None:
+        """What `write_document` last wrote under this name; None if nothing."""
+        place = document_of(name)
+        with self._recording():
+            try:
+                return self._store.read(place)
+            except FileNotFoundError:
+                return None
+
+    def write_document(self, name: str, data: bytes) -> None:
+        """Keep something beside the tables, `reports/NAME`, whole, over what was there."""
+        place = document_of(name)
+        with self._recording(), self._exclusive():
+            self._store.write(place, data)
 
     # --- reading ------------------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ class LocalStore:
     def read(self, place: str) -> bytes:
         return (self.root / place).read_bytes()
 
+    def write(self, place: str, data: bytes) -> None:
+        target = self.root / place
+        disk.make_folder(target.parent)
+        disk.write_synced(target, data)
+
     def names(self, place: str) -> list[str]:
         try:
             return sorted(entry.name for entry in (self.root / place).iterdir())

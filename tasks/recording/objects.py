@@ -98,6 +98,11 @@ class ObjectStore:
     def read(self, place: str) -> bytes:
         return bytes(self._fs.cat_file(self._path(place)))
 
+    def write(self, place: str, data: bytes) -> None:
+        path = self._path(place)
+        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        self._fs.pipe_file(path, data)
+
     def names(self, place: str) -> list[str]:
         try:
             found = self._fs.ls(self._path(place), detail=False)

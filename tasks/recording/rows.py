@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.contracts import StemCheck, TrackReport
+from tasks.contracts import Reason, StemCheck, TrackReport
 from tasks.recording.layout import place_of
 from tasks.recording.sidecar import plain
 
@@ -17,6 +18,10 @@ Row = dict[str, Any]
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _codes(reasons: Iterable[Reason]) -> str:
+    return _json(list(dict.fromkeys(reason.code for reason in reasons)))
 
 
 def _tidy(row: Row) -> Row:
@@ -95,6 +100,7 @@ def _separation_columns(report: TrackReport) -> Row:
         "separation_s": stems.separation_s,
         "realtime_factor": report.realtime_factor or None,
         "cost_usd": stems.cost_usd,
+        "route": _json(stems.route),
         "stem_gain": stems.gain,
         "format": report.settings.format,
         "bit_depth": report.settings.bit_depth,
@@ -117,6 +123,13 @@ def _quality_columns(report: TrackReport) -> Row:
         "score": quality.score,
         "verdict": quality.verdict,
         "reasons": _json(quality.reasons),
+        "warnings": _codes(quality.warnings),
+        "estimated_si_sdr_low_db": quality.estimated_si_sdr_low_db,
+        "estimated_si_sdr_high_db": quality.estimated_si_sdr_high_db,
+        "percentile": quality.percentile,
+        "robust_z": quality.robust_z,
+        "population": quality.population,
+        "population_size": quality.population_size,
     }
 
 
@@ -130,11 +143,12 @@ def stem_rows(report: TrackReport) -> list[Row]:
 
 def _stem_row(report: TrackReport, check: StemCheck) -> Row:
     quality = report.quality.stems.get(check.name)
-    scored = quality.model_dump(exclude={"details", "measures"}) if quality else {}
+    scored = quality.model_dump(exclude={"details", "measures", "warnings"}) if quality else {}
     return _tidy(
         {
             **scored,
             "reasons": _json(scored.get("reasons", [])),
+            "warnings": _codes(quality.warnings if quality else ()),
             "track_id": report.track_id,
             "separation_id": report.separation_id,
             "stem": check.name,

@@ -22,9 +22,10 @@ _KINDS = _columns(
     real="""duration_s residual_db assignment_entropy spectral_entropy_mixture
         spectral_entropy_delta_mean bleed_db score separation_s pipeline_s realtime_factor cost_usd
         estimated_si_sdr_db stem_gain mixture_gain mixture_peak peak_dbfs rms_dbfs energy_share
-        spectral_entropy spectral_entropy_delta spectral_flatness bandwidth_hz""",
+        spectral_entropy spectral_entropy_delta spectral_flatness bandwidth_hz
+        estimated_si_sdr_low_db estimated_si_sdr_high_db percentile robust_z""",
     whole="""source_sample_rate_hz source_channels source_bit_rate_bps source_bytes attempts attempt
-        bytes clipped_samples shifts seed""",
+        bytes clipped_samples shifts seed population_size""",
     flag="source_lossy complete silent mixture_silent absent retryable input_error",
     time="created_at",
 )
@@ -38,13 +39,16 @@ _TRACKS = """
     stemwright_version created_at
     estimated_si_sdr_db stems_silent stem_gain mixture_gain mixture_peak mixture_silent isrc extra
     notes source_container source_channel_layout source_bit_depth source_bytes format bit_depth
-    fingerprint aliases
+    fingerprint aliases estimated_si_sdr_low_db estimated_si_sdr_high_db percentile robust_z
+    population population_size warnings route
 """
 _STEMS = """
     track_id separation_id stem path sha256 bytes duration_s silent peak_dbfs rms_dbfs
     clipped_samples energy_share spectral_entropy spectral_entropy_delta spectral_flatness
     bandwidth_hz bleed_db score verdict reasons
     estimated_si_sdr_db absent bleed_from assignment_entropy origin problems run_id created_at
+    estimated_si_sdr_low_db estimated_si_sdr_high_db percentile robust_z population
+    population_size warnings
 """
 _FAILURES = """
     track_id source stage error_type message retryable attempt run_id created_at

@@ -28,6 +28,9 @@ class Store(Protocol):
 
     def read(self, place: str) -> bytes: ...
 
+    def write(self, place: str, data: bytes) -> None:
+        """Under the lock: put a file in its place, whole, over what is there."""
+
     def names(self, place: str) -> list[str]:
         """The names in a folder, sorted; none if it isn't there."""
 

@@ -9,14 +9,18 @@ from tasks.errors import DeadlineMissed, Interrupted
 
 _FLOOR_S = 600.0
 _CPU_FACTOR = 60.0
+_SERVICE_S = 6 * 3600.0
 
 
 def default_deadline_s(duration_s: float, device: str) -> float | None:
     """The deadline of a track for which none was set, in seconds.
 
     A CPU gets sixty times the track's length, at least ten minutes: far beyond any machine in
-    use, but never for ever. A GPU gets none.
+    use, but never for ever. A GPU gets none, a service (an empty device) six hours: its queue may
+    be long.
     """
+    if not device:
+        return _SERVICE_S
     return max(_FLOOR_S, _CPU_FACTOR * duration_s) if device.startswith("cpu") else None
 
 

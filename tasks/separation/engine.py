@@ -35,6 +35,7 @@ from tasks.separation.routing import Route, choose_engine
 logger = logging.getLogger(__name__)
 
 EXAMPLE_URL = "https://api.example.com/v1"
+_MODEL = "htdemucs"
 _POLL_SLICE_S = 30.0
 Prepare = Callable[[Path, Path], Mixture]
 
@@ -50,7 +51,7 @@ class StemSeparationEngine:
         base_url: The service; the example's address counts as none.
         provider: `auto`, `local_gpu`, `cloud`, `local_cpu`.
         workload: A row of the decision matrix, for `auto`.
-        model: A model's name.
+        model: A model's name; by default a service's own, and `htdemucs` on this machine.
         models_dir: Folder of models; `STEMWRIGHT_MODELS` by default.
         offline: No network at all.
         output_dir: Where stems of local separations go, in `NAME_stems/`; by default beside
@@ -78,7 +79,7 @@ class StemSeparationEngine:
         *,
         provider: Provider = "auto",
         workload: Workload | None = None,
-        model: str = "htdemucs",
+        model: str | None = None,
         models_dir: Path | None = None,
         offline: bool = False,
         output_dir: Path | None = None,
@@ -95,7 +96,9 @@ class StemSeparationEngine:
     ) -> None:
         key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
         configured = bool(key.get_secret_value()) and base_url.rstrip("/") != EXAMPLE_URL
-        self.model = model
+        self.model = model or _MODEL
+        # The article's constructor names none: then none is asked for, and the service has its own.
+        self._asked_model = model
         self.route = self._choose(provider, workload, configured, auto_detect, offline)
         self.api = SeparationApi(
             base_url,
@@ -147,7 +150,9 @@ class StemSeparationEngine:
         if not await asyncio.to_thread(source.file_path.is_file):
             raise SourceMissing(f"there is no file at {source.file_path}.", stage="separate")
         if self.route.engine == "cloud":
-            return await self.api.submit(source.file_path, format=stem_format, model=self.model)
+            return await self.api.submit(
+                source.file_path, format=stem_format, model=self._asked_model
+            )
         separator = await self._local()
         if source.sample_rate != separator.spec.sample_rate_hz:
             raise SettingsError(

@@ -17,7 +17,7 @@ from tasks.errors import ContractBroken, SettingsError, from_os_error
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SUBTYPES: dict[BitDepth, str] = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
+SUBTYPES: dict[BitDepth, str] = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 _BLOCK = 1 << 18
 # A RIFF's sizes are 32-bit; RF64 is the same file with wider ones.
 _WAV_LIMIT = 4_000_000_000
@@ -181,7 +181,7 @@ def write_stems(
         paths = {}
         for name, samples in given.items():
             paths[name] = folder / f"{name}.{format}"
-            _write(paths[name], samples, sample_rate_hz, format, _SUBTYPES[bit_depth], gain)
+            _write(paths[name], samples, sample_rate_hz, format, SUBTYPES[bit_depth], gain)
     except OSError as error:
         raise from_os_error(error, track=track, stage="separate") from error
     return paths, gain

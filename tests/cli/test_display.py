@@ -244,5 +244,18 @@ def test_a_long_table_is_cut_and_says_where_the_rest_is(
     assert "7 more: stemwright reports --library" in text
 
 
+def test_what_another_engine_made_is_said_to_be_there(
+    tmp_path: Path, shown: Callable[[RunSummary], str]
+) -> None:
+    took_over = line_of(0, "done") | {"separation_id": "htdemucs-89abcdef"}
+    summary = summary_of(tmp_path, [took_over], done=1)
+    summary.provider, summary.by_provider = "stemwright", {"local": 1}
+    text = shown(summary)
+    assert "tracks/TRACK_ID/htdemucs-89abcdef" in text
+    assert "1 separated (1 by this machine), 0 failed." in text
+    summary.tracks += summary_of(tmp_path, [line_of(1, "done")]).tracks
+    assert "tracks/TRACK_ID/SEPARATION_ID" in shown(summary)
+
+
 def test_no_track_at_all(tmp_path: Path, shown: Callable[[RunSummary], str]) -> None:
     assert shown(summary_of(tmp_path, [])).strip() == "No tracks found."

@@ -10,9 +10,9 @@ import pytest
 
 from tests.cli.conftest import Invoke, write_excerpt
 
-COMMANDS = ["demo", "separate", "plan", "reports", "doctor"]
+COMMANDS = ["demo", "separate", "plan", "reports", "gallery", "review", "evaluate", "doctor"]
 COMMANDS += [f"models {name}" for name in ("list", "show", "fetch", "import", "verify")]
-CHEAP = ["plan", "reports", "models list", "models show", "models verify"]
+CHEAP = ["plan", "reports", "review", "models list", "models show", "models verify"]
 
 
 def example_of(stemwright: Invoke, command: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,29 @@ def test_every_night_at_two_the_catalog_is_due(house: House) -> None:
     assert nights[0]["parameters"] == {"tracks": {"sources": ["./catalog"]}}
 
 
+def test_every_monday_a_review_is_due_and_it_ends_with_its_page(
+    house: House, started: dict[str, str]
+) -> None:
+    (schedule,) = house.deployment("review-catalog")["schedules"]
+    assert (schedule["slug"], schedule["active"]) == ("weekly", True)
+    assert schedule["schedule"]["cron"] == "0 7 * * 1"
+    house.ended_run(started["first night"])
+
+    run = house.start_run("review-catalog", {}).raise_for_status().json()
+
+    ended = house.ended_run(run["id"])
+    assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+    artifacts = house.artifacts(run["id"])
+    assert artifacts["catalog-review"]["type"] == "markdown"
+    flagged = json.loads(artifacts["newly-flagged"]["data"])
+    assert {row["verdict"] for row in flagged} == {"fail"}
+    assert f"{len(flagged)} flagged" in artifacts["catalog-review"]["description"]
+    assert (house.site / "library" / "reports" / "calibration.json").is_file()
+
+
 def test_runs_are_kept_where_the_worker_was_started(house: House) -> None:
     """A process worker's own temporary folder would take the library with it."""
-    for name in ("separate-track", "separate-catalog"):
+    for name in ("separate-track", "separate-catalog", "review-catalog"):
         assert house.deployment(name)["job_variables"] == {"working_dir": "."}
         assert house.deployment(name)["pull_steps"] == []
 
@@ -197,8 +218,9 @@ def test_a_misspelt_group_crashes_the_run_with_its_name(house: House) -> None:
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
-        ("separate-track", ["track", "separation", "control"]),
-        ("separate-catalog", ["tracks", "separation", "control"]),
+        ("separate-track", ["track", "separation", "control", "blocks"]),
+        ("separate-catalog", ["tracks", "separation", "control", "blocks"]),
+        ("review-catalog", ["library", "period"]),
     ],
 )
 def test_the_form_is_plain(house: House, name: str, groups: list[str]) -> None:
@@ -208,7 +230,17 @@ def test_the_form_is_plain(house: House, name: str, groups: list[str]) -> None:
         key: position for position, key in enumerate(groups)
     }
     assert set(schema["properties"]) == set(groups)
-    for group in schema["definitions"].values():
+    # The form sends every group's default back, and the server takes no null for a block.
+    assert "null" not in json.dumps(
+        [group.get("default") for group in schema["properties"].values() if "default" in group]
+    )
+    pickers = schema["definitions"].get("SavedBlocks", {"properties": {}})["properties"]
+    picked = {field["$ref"].rsplit("/", 1)[1] for field in pickers.values()}
+    assert all("block_type_slug" in schema["definitions"][kind] for kind in picked)
+    for name, group in schema["definitions"].items():
+        # The fields of a block are filled in where it is made, not in this form.
+        if name in picked | {"SavedBlocks", "QualityThresholds", "ThresholdOverride"}:
+            continue
         fields = group["properties"].values()
         assert group["description"]
         assert group["additionalProperties"] is False
@@ -216,6 +248,11 @@ def test_the_form_is_plain(house: House, name: str, groups: list[str]) -> None:
         assert all(field["title"] for field in fields)
         # A union is tabs or a "T / None" toggle in the form; each field has one plain type.
         assert all(isinstance(field["type"], str) for field in fields)
+
+
+@pytest.mark.parametrize("name", ["separate-track", "separate-catalog"])
+def test_choices_are_dropdowns(house: House, name: str) -> None:
+    schema = house.deployment(name)["parameter_openapi_schema"]
     separation = schema["definitions"]["Separation"]["properties"]
     dropdowns = {key for key, field in separation.items() if "enum" in field}
     assert dropdowns == {"provider", "workload", "format", "bit_depth"}
@@ -259,7 +296,25 @@ def test_no_run_that_has_ended_is_taken_for_lost() -> None:
     (automation,) = _automations()
     expected = set(automation["trigger"]["expect"])
     assert len(names) == 5
+    names |= _names_of_reviews()
+    assert len(names) == 6
     assert {f"prefect.flow-run.{name}" for name in names} <= expected
+
+
+def _names_of_reviews() -> set[str | None]:
+    from flows.review_catalog import review_state
+    from flows.reviewing import Drift, ReviewSummary
+    from tasks.quality.drift import shift_between
+
+    fell = shift_between([0.8, 0.81] * 20, [0.5, 0.51] * 20)
+    drift = Drift(model="m", stem="", measure="score", plain=fell, within_genre=fell)
+
+    def ended(**found: Any) -> str | None:
+        now = datetime.now(UTC)
+        summary = ReviewSummary(library="", since=now, confidence=0.95, tolerance=0.02, **found)
+        return review_state(summary).name
+
+    return {ended(), ended(new_reports=1), ended(new_reports=1, drifts=[drift])}
 
 
 def _automations() -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ class Story:
             time.sleep(0.002)
 
     def separating(self) -> bool:
-        return any(self.library.glob(".scratch/*/*/tiny-*/drums.flac"))
+        return any(self.library.glob(".scratch/*/*/separation/drums.flac"))
 
     def one_more(self) -> Callable[[], bool]:
         before = len(finished_in(self.library))

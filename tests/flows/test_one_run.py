@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -190,8 +191,12 @@ def test_the_ui_shows_progress_results_and_what_to_listen_to(ran: Ran) -> None:
     pages = {found.key: str(found.data) for found in artifacts if found.type == "markdown"}
     assert set(pages) == {f"flagged-{track_id}" for track_id in flagged}
     assert flagged, "random weights can't pass"
+    pictures = {found.key: str(found.data) for found in artifacts if found.type == "image"}
+    assert set(pictures) == {f"spectrogram-{track_id}" for track_id in flagged}
+    assert all(data.startswith("data:image/webp;base64,") for data in pictures.values())
     for page in pages.values():
         assert "## Why" in page
+        assert re.search(r"estimated SI-SDR -?\d+\.\d \(-?\d+…-?\d+\) dB", page)
         assert all(f"| {name} |" in page for name in STEMS)
 
 

@@ -6,8 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import scipy.signal
 
-from tasks.quality.bleed import CoherenceLeak, Correlation, mel_band_starts, multiple_coherence
+from tasks.quality.bleed import (
+    CoherenceLeak,
+    Correlation,
+    CrossEnergy,
+    mel_band_starts,
+    multiple_coherence,
+)
 from tasks.quality.clipping import Clipping, flat_top_samples
 from tasks.quality.decibels import decibels
 from tasks.quality.dropouts import Dropouts
@@ -17,10 +24,12 @@ from tasks.quality.entropy import (
     spectral_entropy,
     spectral_flatness,
 )
-from tasks.quality.ramps import RAMPS, sub_scores
 from tasks.quality.reasons import CODES, TEXTS, reason
+from tasks.quality.residual import Residual
 from tasks.quality.spectra import Block, Real, ShortTimeFourier, fft_size
-from tasks.quality.spectrum import LongTermSpectrum
+from tasks.quality.spectrum import LongTermSpectrum, Roughness
+from tasks.quality.stereo import Levels, StereoCollapse
+from tasks.quality.timbre import Timbre
 
 RATE = 44_100
 BLOCK = 64 * 1024
@@ -279,34 +288,113 @@ def test_decibels_of_nothing_are_floored_or_not_a_number() -> None:
     assert np.isnan(decibels(1.0, 0.0))
 
 
-# --- ramps and reasons ------------------------------------------------------------------------
+# --- stereo, timbre, what a stem lacks --------------------------------------------------------
 
 
-@pytest.mark.parametrize("ramp", RAMPS, ids=lambda ramp: ramp.measure)
-def test_a_ramp_runs_from_zero_to_one(ramp: object) -> None:
-    from tasks.quality.ramps import Ramp
-
-    assert isinstance(ramp, Ramp)
-    middle = (ramp.zero + ramp.one) / 2
-    beyond = ramp.one - ramp.zero
-    assert ramp.sub_score(ramp.zero) == ramp.sub_score(ramp.zero - beyond) == 0
-    assert ramp.sub_score(ramp.one) == ramp.sub_score(ramp.one + beyond) == 1
-    assert ramp.sub_score(middle) == pytest.approx(0.5)
-
-
-def test_sub_scores_come_worst_first_and_skip_what_was_not_measured() -> None:
-    scored = sub_scores(
-        {"est_sdr_db": 7.0, "rough_db": 9.0, "leak_db": None, "xcorr_max": math.nan}
-    )
-    assert [(round(score, 2), ramp.code) for score, ramp in scored] == [
-        (0.0, "rough_spectrum"),
-        (0.5, "estimated_sdr_low"),
+def stereo_blocks(signals: Real) -> list[Block]:
+    """Signals (signals, 2, samples) as stereo blocks; the mixture comes first."""
+    middle, side = ShortTimeFourier(len(signals), 2048), ShortTimeFourier(len(signals), 2048)
+    return [
+        Block(
+            start / RATE,
+            RATE,
+            part,
+            middle(part.mean(axis=1)),
+            side((part[:, 0] - part[:, 1]) / np.float32(2)),
+        )
+        for start in range(0, signals.shape[2], BLOCK)
+        for part in [signals[:, :, start : start + BLOCK]]
     ]
+
+
+def test_width_that_is_lost_is_laid_to_the_stem_without_any() -> None:
+    wide, centred = noise(10, 2, 2 * BLOCK), np.repeat(noise(11, 1, 2 * BLOCK), 2, axis=0)
+    mono = np.repeat(wide.mean(axis=0, keepdims=True), 2, axis=0)
+    mixture = wide + centred
+    for stem, expected in ((wide, -100.0), (mono, 10 * math.log10(1 / 1))):
+        collapse, levels = StereoCollapse(1), Levels(1)
+        for block in stereo_blocks(np.stack([wide, stem])):
+            collapse.update(block)
+            levels.update(block)
+        # Independent channels: half of the energy is side, as much as what is left.
+        assert collapse.result()[0][0] == pytest.approx(expected, abs=0.1)
+        assert levels.side_mid_db()[0] == pytest.approx(0, abs=0.1)
+    blamed = StereoCollapse(2)
+    for block in stereo_blocks(np.stack([mixture, wide, centred])):
+        blamed.update(block)
+    np.testing.assert_allclose(blamed.result()[0], -100, atol=0.1)
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(1.0, 25.0), (0.5, 0.0), (2.0, 3.01)])
+def test_cross_energy_of_a_wrong_gain(gain: float, expected: float) -> None:
+    # S = g T, C = R + (1 - g) T: |cross| / P = |1 - g| / g.
+    true, rest = noise(12, 2, 4 * BLOCK), noise(13, 2, 4 * BLOCK)
+    cross = CrossEnergy(1)
+    for block in stereo_blocks(np.stack([true + rest, gain * true])):
+        cross.update(block)
+    estimate = -10 * math.log10(cross.result().cross[0])
+    assert estimate > 20 if gain == 1 else estimate == pytest.approx(expected, abs=0.2)
+
+
+def test_one_channel_upside_down_shows_in_the_side() -> None:
+    true = np.repeat(noise(14, 1, 2 * BLOCK), 2, axis=0)
+    turned = true * np.array([[1], [-1]], dtype=np.float32)
+    cross = CrossEnergy(1)
+    for block in stereo_blocks(np.stack([true, turned])):
+        cross.update(block)
+    # Middle and side have changed places: nothing agrees, all of it is excess.
+    assert cross.result().cross[0] == pytest.approx(1, abs=0.01)
+
+
+def test_the_residual_by_time_and_band() -> None:
+    stem = noise(15, 2 * BLOCK)
+    tone = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * BLOCK) / RATE)).astype(np.float32)
+    tone[: RATE // 2] = 0
+    tone[RATE:] = 0
+    residual = Residual(1)
+    for block in blocks(np.stack([stem + tone, stem])):
+        residual.update(block)
+    found = residual.result()
+    share = float((tone**2).sum() / ((stem + tone) ** 2).sum())
+    assert found.whole_db == pytest.approx(10 * math.log10(share), abs=0.01)
+    assert found.half_second == (0.5, 1.0)
+    assert found.half_second_db == pytest.approx(10 * math.log10(0.125 / 1.125), abs=0.2)
+    assert 700 < found.band_hz <= 1000
+    assert found.band_db > found.whole_db
+
+
+def test_timbre_of_known_signals() -> None:
+    t = np.arange(4 * BLOCK) / RATE
+    low, high = np.sin(2 * np.pi * 100 * t), np.sin(2 * np.pi * 8000 * t)
+    ticks = noise(16, len(t)) * np.exp(-(t % 0.25) * 60)
+    timbre = Timbre(3)
+    for block in blocks(np.stack([low, low, high, ticks]).astype(np.float32)):
+        timbre.update(block)
+    found = timbre.result()
+    np.testing.assert_allclose(found.low_share[:2], [1, 0], atol=0.01)
+    np.testing.assert_allclose(found.high_share[:2], [0, 1], atol=0.01)
+    assert found.centroid_hz[0] < 2000 < found.centroid_hz[1]
+    assert found.percussiveness[2] > 3 * found.percussiveness[:2].max()
+
+
+def test_a_smooth_gain_is_no_roughness_but_holes_are() -> None:
+    whole = noise(17, 4 * BLOCK)
+    _, _, spectra = scipy.signal.stft(whole, RATE, nperseg=2048)
+    spectra *= np.random.default_rng(0).random(spectra.shape) > 0.4
+    holes = scipy.signal.istft(spectra, RATE, nperseg=2048)[1][: len(whole)]
+    rough = Roughness(2)
+    for block in blocks(np.stack([whole, 0.3 * whole, holes]).astype(np.float32)):
+        rough.update(block)
+    values, _ = rough.result()
+    assert values[0] == pytest.approx(0, abs=1e-3)
+    assert values[1] > 2
+
+
+# --- reasons ----------------------------------------------------------------------------------
 
 
 def test_every_code_has_a_sentence_and_advice() -> None:
     assert set(TEXTS) == set(CODES)
-    assert {ramp.code for ramp in RAMPS} <= set(CODES)
     for code in CODES:
         made = reason(code, stem="vocals", other="drums", value=1.0, span=(1.0, 2.0))
         assert "<" not in made.code

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.contracts import Failure, StemQuality
+from tasks.contracts import Failure, Reason, StemQuality
 from tasks.errors import ContractBroken, StemwrightError
 from tasks.recording import Library
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
@@ -92,6 +92,35 @@ def test_a_row_holds_what_its_report_says(library: Library) -> None:
     assert row["realtime_factor"] == 2.0
     assert row["complete"]
     assert row["created_at"].to_pydatetime() == report.created_at
+
+
+def test_rows_hold_the_interval_the_standing_and_the_warnings(library: Library) -> None:
+    found = {
+        "estimated_si_sdr_low_db": 4.0,
+        "estimated_si_sdr_high_db": 9.5,
+        "percentile": 12.5,
+        "robust_z": -1.25,
+        "population": "htdemucs · tracks · rock",
+        "population_size": 321,
+    }
+    doubt = Reason(code="swapped_with_bass", sentence="It may be the bass.", stem="vocals")
+    report = make_report(stems=["vocals"])
+    changes = {**found, "warnings": (doubt, doubt)}
+    stem = report.quality.stems["vocals"].model_copy(update=changes)
+    quality = report.quality.model_copy(update={**changes, "stems": {"vocals": stem}})
+    library.write_rows([report.model_copy(update={"quality": quality})])
+    for table in ("tracks", "stems"):
+        row = pq.read_table(f"{library.url}/reports/{table}").to_pylist()[0]
+        assert {name: row[name] for name in found} == found
+        assert json.loads(row["warnings"]) == ["swapped_with_bass"]
+
+
+def test_without_a_review_the_standing_is_null(library: Library) -> None:
+    library.write_rows([make_report()])
+    for table in ("tracks", "stems"):
+        row = pq.read_table(f"{library.url}/reports/{table}").to_pylist()[0]
+        assert (row["percentile"], row["robust_z"], row["population"]) == (None, None, None)
+        assert json.loads(row["warnings"]) == []
 
 
 def test_a_stems_path_leads_from_the_library_to_its_file(library: Library) -> None:
@@ -272,7 +301,7 @@ def test_file_names_say_when_and_which_run(library: Library) -> None:
 def test_files_of_an_older_version_read_with_todays_columns(library: Library) -> None:
     library.write_rows([make_report(1)])
     folder = Path(library.url, "reports", "tracks")
-    old = pq.read_table(next(folder.iterdir())).drop_columns(["isrc", "aliases"])
+    old = pq.read_table(next(folder.iterdir())).drop_columns(["isrc", "aliases", "percentile"])
     next(folder.iterdir()).unlink()
     pq.write_table(old, folder / "0.parquet")
     library.write_rows([make_report(2)])

@@ -69,6 +69,20 @@ def test_the_articles_sequence_with_a_service(service: LoopbackService, song: Pa
     assert all(url.startswith(service.base_url) for url in job.stems.values())
 
 
+def test_a_service_has_its_own_model_where_none_is_named(
+    service: LoopbackService, song: Path
+) -> None:
+    async def main() -> None:
+        for model in (None, "mdx"):
+            async with StemSeparationEngine(KEY, service.base_url, model=model) as engine:
+                await engine.submit_separation(AudioSource(file_path=song))
+
+    asyncio.run(main())
+    first, second = service.jobs.values()
+    assert "model" not in first.fields
+    assert second.fields["model"] == b"mdx"
+
+
 def test_the_articles_sequence_on_this_machine(models_dir: Path, song: Path) -> None:
     async def main() -> SeparationJob:
         engine = StemSeparationEngine(api_key="", model="tiny", models_dir=models_dir)

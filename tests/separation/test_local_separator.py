@@ -307,3 +307,7 @@ def test_cpu_always_has_a_deadline() -> None:
     assert default_deadline_s(1.0, "cpu") == 600
     assert default_deadline_s(240.0, "cpu") == 14_400
     assert default_deadline_s(240.0, "cuda:0") is None
+
+
+def test_a_service_always_has_a_deadline() -> None:
+    assert default_deadline_s(240.0, "") == 6 * 3600

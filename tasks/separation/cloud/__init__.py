@@ -1,9 +1,25 @@
-"""Separation by a service that speaks the API of `interfaces.md` section 5."""
+"""Separation by services: one client, and a dialect for each service.
+
+`interfaces.md` section 5 is the API that `dialects/stemwright.py` speaks.
+"""
 
 from __future__ import annotations
 
-from tasks.separation.cloud.client import SeparationApi
+from tasks.separation.cloud.api import SeparationApi
+from tasks.separation.cloud.bounds import Bounds
+from tasks.separation.cloud.dialects import SERVICES, make_service
+from tasks.separation.cloud.ledger import Ledger
 from tasks.separation.cloud.retries import RetryPolicy
 from tasks.separation.cloud.separator import CloudSeparator
+from tasks.separation.cloud.uploads import UploadPolicy
 
-__all__ = ["CloudSeparator", "RetryPolicy", "SeparationApi"]
+__all__ = [
+    "SERVICES",
+    "Bounds",
+    "CloudSeparator",
+    "Ledger",
+    "RetryPolicy",
+    "SeparationApi",
+    "UploadPolicy",
+    "make_service",
+]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import httpx
 from pydantic import ValidationError
 
-from tasks.contracts import SeparationJob
 from tasks.errors import (
     ContractBroken,
     KeyRejected,
@@ -16,10 +15,12 @@ from tasks.errors import (
     NotAudio,
     RateLimited,
     ServiceFault,
+    SettingsError,
     SourceRefused,
     StemwrightError,
 )
 from tasks.separation.cloud.retries import retry_after_s
+from tasks.separation.cloud.service import Answer, M
 
 MAX_ANSWER_BYTES = 1 << 20
 _QUOTED = 120
@@ -29,12 +30,14 @@ _REFUSALS: dict[int, tuple[Callable[..., StemwrightError], str]] = {
     403: (KeyRejected, "the service rejected the API key"),
     413: (SourceRefused, "the service takes no file as large as this"),
     415: (NotAudio, "the service takes it for no audio"),
+    422: (SettingsError, "the service doesn't offer what is asked for"),
 }
 
 
 class ServiceUnavailable(ServiceFault):
     """A 5xx; `retry_after_s` is what it asked for, if it did."""
 
+    status: int = 500
     retry_after_s: float | None = None
 
 
@@ -42,8 +45,20 @@ class JobFailed(ServiceFault):
     """The service's own "failed": asking for the same job again changes nothing."""
 
 
-async def read_answer(response: httpx.Response) -> bytes:
-    """A response's body, if it is no longer than an answer may be.
+class JobUnknown(ContractBroken):
+    """The service knows nothing of what it was asked for: 404 or 410."""
+
+
+class KeyTaken(ContractBroken):
+    """409: the idempotency key stands for something else, as after the mixture was made anew."""
+
+
+class NotConnected(NetworkFault):
+    """No connection was had, so the service has seen nothing of the request."""
+
+
+async def read_answer(response: httpx.Response) -> Answer:
+    """A whole answer, if it is no longer than one may be.
 
     Raises:
         ContractBroken: It is longer.
@@ -53,56 +68,62 @@ async def read_answer(response: httpx.Response) -> bytes:
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise broken(f"it answered over {MAX_ANSWER_BYTES} bytes", bytes(body))
-    return bytes(body)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status=response.status_code, headers=headers, body=bytes(body))
 
 
-def read_job(response: httpx.Response, body: bytes) -> SeparationJob:
-    """A 2xx answer as a job.
+def parse(answer: Answer, model: type[M], *, noun: str = "answer") -> M:
+    """An answer's JSON as a shape; `noun` is what errors call it.
 
     Raises:
         ContractBroken: Not JSON, a field missing or of the wrong type, an unknown status.
     """
     try:
-        answer = json.loads(body)
-    except ValueError as error:
-        kind = response.headers.get("content-type", "no content type").split(";")[0]
-        raise broken(f"it answered {kind} where a job in JSON was due", body) from error
+        said = json.loads(answer.body)
+    except (ValueError, RecursionError) as error:
+        kind = answer.headers.get("content-type", "no content type").split(";")[0]
+        raise broken(f"it answered {kind} where a {noun} in JSON was due", answer.body) from error
     try:
-        return SeparationJob.model_validate(answer)
+        return model.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise broken(f"{field} of the job is not valid ({first['msg']})", body) from None
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        why = "it should be an object" if first["type"] == "model_type" else first["msg"]
+        what = f"{field} of the {noun} is not valid ({why})"
+        raise broken(what, answer.body) from None
 
 
-def refusal(response: httpx.Response, body: bytes, *, asked_for: str) -> StemwrightError:
-    """The error that a status other than 2xx stands for.
+def refusal(answer: Answer, asked_for: str) -> StemwrightError:
+    """The error that a status other than 2xx usually stands for.
 
     Args:
         asked_for: What the request was about, as in "the job 7f3a".
     """
-    status = response.status_code
-    said = _detail(body)
+    status = answer.status
+    said = _detail(answer.body)
+    wait_s = retry_after_s(answer.headers.get("retry-after"))
     if status in _REFUSALS:
         kind, words = _REFUSALS[status]
         return kind(f"{words} ({status}{said}).", stage="separate")
     if status == 429:
         return RateLimited(
             f"the service is asked too often or its queue is full (429{said}).",
-            retry_after_s=retry_after_s(response.headers.get("retry-after")),
+            retry_after_s=wait_s,
             stage="separate",
         )
-    if status == 404:
-        return ContractBroken(
-            f"the service knows nothing of {asked_for} (404{said}).",
+    if status == 409:
+        return KeyTaken(f"the service refused {asked_for} ({status}{said}).", stage="separate")
+    if status in (404, 410):
+        return JobUnknown(
+            f"the service knows nothing of {asked_for} ({status}{said}).",
             stage="separate",
             remedy="Check engine.base_url; a job that expired has to be submitted again.",
         )
     if status >= 500:
         fault = ServiceUnavailable(f"the service failed ({status}{said}).", stage="separate")
-        fault.retry_after_s = retry_after_s(response.headers.get("retry-after"))
+        fault.status, fault.retry_after_s = status, wait_s
         return fault
-    return broken(f"it answered status {status} to {asked_for}", body)
+    return broken(f"it answered status {status} to {asked_for}", answer.body)
 
 
 def network_fault(error: httpx.HTTPError, url: httpx.URL | str) -> NetworkFault:
@@ -111,7 +132,9 @@ def network_fault(error: httpx.HTTPError, url: httpx.URL | str) -> NetworkFault:
     words = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         words = f"no answer in time ({type(error).__name__})"
-    return NetworkFault(f"{host}: {words}.", stage="separate")
+    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    kind = NotConnected if unsent else NetworkFault
+    return kind(f"{host}: {words}.", stage="separate")
 
 
 def broken(what: str, body: bytes) -> ContractBroken:
@@ -127,9 +150,16 @@ def wait_asked(error: StemwrightError) -> float | None:
     return error.retry_after_s if isinstance(error, RateLimited | ServiceUnavailable) else None
 
 
+def had_no_effect(error: StemwrightError) -> bool:
+    """Whether the service certainly did nothing with the request: no connection, 429, 503."""
+    if isinstance(error, ServiceUnavailable):
+        return error.status == 503
+    return isinstance(error, NotConnected | RateLimited)
+
+
 def _detail(body: bytes) -> str:
     try:
         detail = json.loads(body)["detail"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return f": {str(detail)[:200]}"

@@ -1,29 +1,37 @@
-"""Bringing a stem home: bounded, the key to nobody else, and decoded before it counts."""
+"""Bringing a stem home: bounded in size and time, and the key to nobody else."""
 
 from __future__ import annotations
 
 import asyncio
-import math
+import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
 from tasks.contracts import Value
-from tasks.errors import ContractBroken, DiskFull, NetworkFault
-from tasks.separation.cloud.answers import broken, network_fault, read_answer, refusal
+from tasks.errors import ContractBroken, NetworkFault
+from tasks.separation.cloud.answers import broken, read_answer
+from tasks.separation.cloud.bounds import Bounds
+from tasks.separation.cloud.wire import HttpWire
 
 _REDIRECTS = 5
-_BYTES_PER_S = 50_000
-_LEAST_TIME_S = 120.0
 _HEADER_BYTES = 1 << 16
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
+_EXPIRED = (401, 403, 404, 410)
+_PAGES = ("text/html", "application/json", "application/xml", "text/xml")
+
+
+class StemGone(ContractBroken):
+    """A stem's URL has expired, or leads nowhere."""
+
+
+class StemUnsound(ContractBroken):
+    """What a stem's URL gave isn't the audio that it has to be."""
 
 
 class Download(Value):
     """What a stem has to be. `frames`, rate and channels are left unchecked where None."""
 
-    format: str = ""
     sample_rate_hz: int | None = None
     channels: int | None = None
     frames: int | None = None
@@ -35,119 +43,77 @@ class Download(Value):
             return 4 * 1024**3
         return self.frames * (self.channels or 2) * 4 + _HEADER_BYTES
 
-    @property
-    def time_s(self) -> float:
-        return max(_LEAST_TIME_S, self.max_bytes / _BYTES_PER_S)
 
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what decides who gets the key.
+async def fetch(wire: HttpWire, url: str, path: Path, expected: Download) -> None:
+    """Stream a URL into a file, following redirects with the key left behind off its own origin.
 
     Raises:
-        ContractBroken: Not an http(s) URL.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ContractBroken(f"{url[:120]!r} is no URL.", stage="separate") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ContractBroken(
-            f"the service gave a stem at {url[:120]!r}; only http(s) is fetched.",
-            stage="separate",
-        )
-    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
-
-
-async def fetch_to(
-    client: httpx.AsyncClient,
-    url: str,
-    path: Path,
-    headers: dict[str, str],
-    home: tuple[str, str, int],
-    expected: Download,
-) -> None:
-    """Stream a URL into a file, following redirects with the key left behind off `home`.
-
-    Raises:
-        ContractBroken: Larger than it may be, a bad redirect, or a status out of the contract.
-        NetworkFault: Broken off, too slow, or shorter than promised.
+        StemGone: 401, 403, 404 or 410.
+        StemUnsound: A page, or larger than a stem of its length can be.
+        AddressRefused: It, or a redirect, leads where it may not.
+        ContractBroken: No http(s) URL, redirected over and over, or a status out of the contract.
+        NetworkFault, RateLimited, ServiceFault: Broken off, too slow, refused for now.
         DiskFull: No room.
     """
-    try:
-        async with asyncio.timeout(expected.time_s):
-            for _ in range(_REDIRECTS):
-                onward = await _fetch_once(client, url, path, headers, expected)
-                if onward is None:
-                    return
-                url = onward
-                if origin(url) != home:
-                    headers = {}
-    except TimeoutError as error:
-        raise NetworkFault(
-            f"a stem wasn't here within {expected.time_s:.0f} s.", stage="separate"
-        ) from error
-    except httpx.HTTPError as error:
-        raise network_fault(error, url) from None
-    except OSError as error:
-        raise DiskFull(f"{path.parent} can't be written to: {error.strerror}.") from error
+    for _ in range(_REDIRECTS + 1):
+        onward = await _fetch_once(wire, url, path, expected)
+        if onward is None:
+            return
+        url = onward
     raise ContractBroken(f"a stem's URL redirects over {_REDIRECTS} times.", stage="separate")
 
 
-async def _fetch_once(
-    client: httpx.AsyncClient, url: str, path: Path, headers: dict[str, str], expected: Download
-) -> str | None:
-    async with client.stream("GET", url, headers=headers) as response:
+async def _fetch_once(wire: HttpWire, url: str, path: Path, expected: Download) -> str | None:
+    bounds = wire.connections.bounds
+    # What arrives is what is counted: nothing may unpack itself to more.
+    headers = {**wire.auth_for(url), "accept-encoding": "identity"}
+    time_s = bounds.upload_s(expected.max_bytes)
+    async with wire.exchange("GET", url, headers, time_s) as response:
         if response.is_redirect:
-            return str(response.url.join(response.headers["location"]))
+            return _onward(response)
         if not response.is_success:
-            raise refusal(response, await read_answer(response), asked_for="a stem that it named")
-        if response.headers.get("content-type", "").startswith(("text/html", "application/json")):
-            raise broken("it sent a page where a stem was due", await read_answer(response))
-        received = 0
-        with path.open("wb") as file:
-            async for chunk in response.aiter_bytes():
-                received += len(chunk)
-                if received > expected.max_bytes:
-                    raise ContractBroken(
-                        f"a stem is over {expected.max_bytes} bytes, more than its length allows.",
-                        stage="separate",
-                    )
-                file.write(chunk)
+            answer = await read_answer(response)
+            if answer.status in _EXPIRED:
+                raise StemGone(f"the URL of {path.stem} answers {answer.status}.", stage="separate")
+            raise wire.refusal(answer, f"the stem {path.stem}")
+        if response.headers.get("content-type", "").startswith(_PAGES):
+            page = (await read_answer(response)).body
+            raise StemUnsound(broken("it sent a page where a stem was due", page).cause)
+        await _receive(response, path, expected, bounds)
     return None
 
 
-def check_audio(path: Path, name: str, expected: Download) -> None:
-    """Decode a file to its end and compare it with what it has to be.
-
-    Raises:
-        ContractBroken: Not audio, another format, rate, channel count or length, or samples that
-            are not finite numbers.
-    """
-    import numpy as np
-    import soundfile
-
-    frames = 0
+def _onward(response: httpx.Response) -> str:
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            found = (file.format.lower(), file.samplerate, file.channels)
-            promised = file.frames
-            for block in file.blocks(_BLOCK, dtype="float32"):
-                frames += len(block)
-                if not math.isfinite(float(np.sum(block))):
-                    raise _unlike(name, "holds samples that are not finite numbers")
-    except soundfile.LibsndfileError as error:
-        with path.open("rb") as file:
-            raise broken(f"{name} can't be decoded", file.read(120)) from error
-    wanted = (expected.format or found[0], expected.sample_rate_hz, expected.channels)
-    for what, is_, due in zip(("format", "sample rate", "channels"), found, wanted, strict=True):
-        if due is not None and is_ != due:
-            raise _unlike(name, f"has {what} {is_} where {due} was due")
-    if frames != promised:
-        raise _unlike(name, f"ends after {frames} of {promised} frames")
-    if expected.frames is not None and frames != expected.frames:
-        raise _unlike(name, f"has {frames} frames, the mixture {expected.frames}")
+        return str(response.url.join(response.headers["location"]))
+    except (KeyError, httpx.InvalidURL) as error:
+        raise ContractBroken("a stem's URL redirects to nowhere.", stage="separate") from error
 
 
-def _unlike(name: str, what: str) -> ContractBroken:
-    return ContractBroken(f"the service's {name} {what}.", stage="separate")
+async def _receive(
+    response: httpx.Response, path: Path, expected: Download, bounds: Bounds
+) -> None:
+    began, received = time.monotonic(), 0
+    held = bytearray()
+    file = await asyncio.to_thread(path.open, "wb")
+    try:
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+            if received > expected.max_bytes:
+                raise StemUnsound(
+                    f"{path.stem} is over {expected.max_bytes} bytes, more than its length allows.",
+                    stage="separate",
+                )
+            spent_s = time.monotonic() - began
+            if spent_s > bounds.grace_s and received < spent_s * bounds.least_bytes_per_s:
+                raise NetworkFault(
+                    f"{path.stem} comes at {received / spent_s:.0f} bytes a second.",
+                    stage="separate",
+                )
+            held += chunk
+            if len(held) >= _BLOCK:
+                await asyncio.to_thread(file.write, bytes(held))
+                held.clear()
+        await asyncio.to_thread(file.write, bytes(held))
+    finally:
+        await asyncio.to_thread(file.close)

@@ -24,6 +24,9 @@ class RetryPolicy(Value):
     max_retries: int = Field(default=20, ge=1)
     backoff_multiplier: float = Field(default=1.5, ge=1)
     max_backoff_seconds: float = Field(default=30.0, gt=0)
+    longest_asked_s: float = Field(
+        default=300.0, gt=0, description="A service that asks for a longer wait is given up."
+    )
 
     def ceiling_s(self, attempt: int) -> float:
         """The longest wait after the attempt, counted from 0, in seconds."""

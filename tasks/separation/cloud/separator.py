@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 
 from tasks.contracts import STEMS, Mixture, Progress, SeparationSettings, StemSet, Value
-from tasks.errors import ContractBroken, StemwrightError
-from tasks.separation.cloud.client import SeparationApi
+from tasks.errors import StemwrightError, from_os_error
+from tasks.separation.cloud.addresses import checked_base_url, origin
+from tasks.separation.cloud.bounds import Bounds
+from tasks.separation.cloud.client import ServiceClient
+from tasks.separation.cloud.courier import Courier
 from tasks.separation.cloud.downloads import Download
+from tasks.separation.cloud.ledger import Entry, Ledger, Subject
+from tasks.separation.cloud.loop_thread import LoopThread
 from tasks.separation.cloud.retries import RetryPolicy
+from tasks.separation.cloud.service import Order, Service
+from tasks.separation.cloud.tracks import Made, Memory, Track, make
+from tasks.separation.cloud.uploads import UploadPolicy, upload_of
+from tasks.separation.cloud.wire import HttpWire
 from tasks.separation.deadline import Watch
 from tasks.separation.identity import separation_id
 from tasks.separation.models.registry import KNOWN_MODELS
@@ -22,7 +34,7 @@ from tasks.separation.stem_choice import kept_stems
 from tasks.separation.stem_files import check_format
 
 logger = logging.getLogger(__name__)
-_UPLOADED, _SEPARATED = 0.2, 0.8
+_FORGET_S = 10.0
 
 
 class RemoteModel(Value):
@@ -36,47 +48,77 @@ class RemoteModel(Value):
 class CloudSeparator:
     """Separates tracks through a service. Safe to call from several threads at once.
 
-    Each call runs an event loop of its own in the calling thread, which must not have one.
+    All calls share one pool of connections and one event loop, on a thread of its own that runs
+    until `close`. A job outlives a killed run: the next one goes on with it (`ledger.py`), until
+    `settled` says that the track needs it no more.
 
     Args:
         model: The service's name of the model.
-        base_url: The service.
-        api_key: Its key.
+        service: From `make_service`.
+        provider: What the report calls the service; by default its own name.
         sources: The model's stems; by default those of the known model, else the usual four.
-        provider: What the report calls the service.
+        ledger: Which jobs are under way; by default the one in the state folder.
         policy: When to ask again.
+        bounds: How long one request may take.
+        upload: What is uploaded.
+        max_jobs: At the service at once; further calls wait, and their deadlines with them.
+        log_retries: Log each wait at INFO rather than DEBUG.
         reasons: Why the cloud, for the report.
+        transport: The seam for tests.
+
+    Raises:
+        SettingsError: The service's address is none.
     """
 
     def __init__(
         self,
         model: str,
         *,
-        base_url: str,
-        api_key: SecretStr | str = "",
+        service: Service,
+        provider: str = "",
         sources: tuple[str, ...] | None = None,
-        provider: str = "stemwright",
+        ledger: Ledger | None = None,
         policy: RetryPolicy | None = None,
+        bounds: Bounds | None = None,
+        upload: UploadPolicy | None = None,
+        max_jobs: int = 16,
         log_retries: bool = True,
         reasons: tuple[str, ...] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         known = KNOWN_MODELS.get(model)
         self.spec = RemoteModel(name=model, sources=sources or (known.stems if known else STEMS))
-        self.base_url = base_url
-        self.provider = provider
-        self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-        self._policy = policy
-        self._log_retries = log_retries
+        self.service = service
+        self.base_url = checked_base_url(service.base_url)
+        self.provider = provider or service.name
+        self._wire: HttpWire | None = None
+        self._make_wire = partial(
+            HttpWire.to,
+            service,
+            policy=policy,
+            bounds=bounds,
+            log_retries=log_retries,
+            transport=transport,
+        )
+        self._ledger = ledger or Ledger()
+        self._upload = upload or UploadPolicy()
         self._reasons = reasons
-        self._transport = transport
+        self._loop = LoopThread(f"stemwright-{service.name}")
+        self._slots = asyncio.Semaphore(max_jobs)
+        self._memory = Memory()
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.spec.name!r}, base_url={self.base_url!r})"
+        return f"{type(self).__name__}({self.spec.name!r}, {self.service!r})"
 
     def separation_id(self, settings: SeparationSettings) -> str:
         """The identity that a separation with these settings has."""
         return separation_id(self.spec, settings, provider=self.provider, base_url=self.base_url)
+
+    def price_usd(self, mixture: Mixture, settings: SeparationSettings) -> float:
+        """What a mixture will cost by the service's published prices; 0 where it's free."""
+        kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
+        return self.service.price_usd(self._order(mixture, settings, kept, mixture.path, "-"))
 
     def separate(
         self,
@@ -92,21 +134,25 @@ class CloudSeparator:
     ) -> StemSet:
         """Separate a mixture into files in `folder`; arguments as `LocalSeparator.separate`.
 
-        Stems that the service leaves out of a complete job, and stems that aren't the audio that
-        they must be, are left out of the answer: validation sees what is missing. `gain` is what
-        the stems on disk have; the service's are taken as they come.
+        Stems that a complete job lacks, and stems that aren't the audio that they must be, are
+        asked for once more, as a job of their own; what is missing then is left out of the answer.
+        A stem that the service found nothing of is silence. `only` after that is the asking once
+        more: for stems that were asked for twice in vain the service isn't paid a third time.
 
         Raises:
-            KeyRejected, SourceRefused, NotAudio, ContractBroken, RateLimited, ServiceFault,
-            NetworkFault, DeadlineMissed, Interrupted, DiskFull, SettingsError.
+            KeyRejected, SourceRefused, NotAudio, ContractBroken, SubmitUnclear, RateLimited,
+            ServiceFault, NetworkFault, DeadlineMissed, Interrupted, DiskFull, StorageFault,
+            SettingsError.
         """
         kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
         check_format(settings.format, settings.bit_depth)
         wanted = tuple(name for name in kept if only is None or name in only)
-        watch = Watch(mixture.ref.label, deadline_s, stop)
+        # The clock starts when a job may be made: waiting for others isn't the track's fault.
+        watch = Watch(mixture.ref.label, None, stop)
         tell = progress or (lambda _: None)
+        track = Track(mixture, folder, settings, wanted, only is not None, gain, tell, watch)
         try:
-            stems = asyncio.run(self._stems(mixture, folder, settings, wanted, watch, tell))
+            made = self._loop.run(self._run(track, deadline_s, stop), track.look)
         except StemwrightError as error:
             raise error.about(track=mixture.ref.label, stage="separate") from error.__cause__
         return StemSet(
@@ -115,75 +161,128 @@ class CloudSeparator:
             model=self.spec.name,
             weights_sha256=self.spec.weights_sha256,
             expected=kept,
-            stems=stems,
+            stems=made.stems,
             all_stems=len(kept) == len(self.spec.sources),
             sample_rate_hz=mixture.sample_rate_hz,
             channels=mixture.channels,
             frames=mixture.frames,
-            gain=1.0 if gain is None else gain,
+            gain=made.gain,
             engine="cloud",
             provider=self.provider,
             device="",
             device_reasons=self._reasons,
-            stem_origins=dict.fromkeys(stems, self.provider),
-            separation_s=watch.elapsed_s,
+            stem_origins=made.origins,
+            separation_s=track.watch.elapsed_s,
+            cost_usd=made.cost_usd,
         )
 
-    def close(self) -> None:
-        """Nothing is held between tracks."""
+    def settled(self, track_id: str) -> None:
+        """The jobs whose stems this separator fetched for a track are needed no more.
 
-    async def _stems(
-        self,
-        mixture: Mixture,
-        folder: Path,
-        settings: SeparationSettings,
-        wanted: tuple[str, ...],
-        watch: Watch,
-        progress: Progress,
-    ) -> dict[str, Path]:
-        whole = wanted == STEMS
-        async with SeparationApi(
-            self.base_url,
-            self._key,
-            policy=self._policy,
-            log_retries=self._log_retries,
-            transport=self._transport,
-        ) as api:
-            job = await api.submit(
-                mixture.path,
-                stems="4" if whole else ",".join(wanted),
-                format=settings.format,
-                model=self.spec.name,
-                watch=watch,
-            )
-            progress(_UPLOADED)
-            job = await api.wait(job, watch=watch)
-            progress(_SEPARATED)
-            urls = {name: (job.stems or {}).get(name) for name in wanted}
-            expected = Download(
-                format=settings.format,
+        To be called once the track's stems are in the library, or turned out to be no use. The
+        service is asked to remove them, in the background; jobs that are still under way stay.
+        """
+        entries = self._memory.settle(track_id)
+        try:
+            for entry in entries:
+                self._ledger.drop(entry)
+        except StemwrightError as error:
+            # The track is done all the same; at worst its jobs are gone on with once.
+            logger.warning("a finished job stays in the ledger: %s", error)
+            return
+        if entries and self._wire is not None:
+            self._loop.start(self._forget(entries))
+
+    def close(self) -> None:
+        """Close the connections and end the thread. A later `separate` starts them again."""
+        self._loop.close(self._end)
+
+    async def _run(
+        self, track: Track, deadline_s: float | None, stop: Callable[[], bool] | None
+    ) -> Made:
+        async with self._slots:
+            if self._wire is None:
+                self._wire = self._make_wire()
+            track.watch = Watch(track.mixture.ref.label, deadline_s, stop)
+            scratch: Path | None = None
+            try:
+                track.folder.mkdir(parents=True, exist_ok=True)
+                scratch = Path(tempfile.mkdtemp(prefix=".cloud-", dir=track.folder))
+                courier = self._courier(track, self._wire, scratch)
+                return await make(track, courier, self._memory, self.service, self.provider)
+            except OSError as error:
+                raise from_os_error(error, stage="separate") from error
+            finally:
+                if scratch is not None:
+                    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+    def _courier(self, track: Track, wire: HttpWire, scratch: Path) -> Courier:
+        mixture, settings = track.mixture, track.settings
+        uploads: list[Path] = []
+
+        async def order(stems: tuple[str, ...], key: str) -> Order:
+            if not uploads:
+                uploads.append(await asyncio.to_thread(upload_of, mixture, self._upload, scratch))
+            return self._order(mixture, settings, stems, uploads[0], key)
+
+        return Courier(
+            ServiceClient(wire.under(track.watch)),
+            self._ledger,
+            order,
+            Subject(
+                service="{}://{}:{}".format(*origin(self.base_url)),
+                track_id=mixture.track_id,
+                separation_id=self.separation_id(settings),
+                stems=track.wanted,
+            ),
+            Download(
                 sample_rate_hz=mixture.sample_rate_hz,
                 channels=mixture.channels,
                 frames=mixture.frames,
-            )
-            found = await asyncio.gather(
-                *(
-                    self._stem(api, url, folder / f"{name}.{settings.format}", expected, watch)
-                    for name, url in urls.items()
-                )
-            )
-        stems = {name: path for name, path in zip(wanted, found, strict=True) if path}
-        progress(1.0)
-        return stems
+            ),
+            scratch,
+            track.told,
+        )
 
-    async def _stem(
-        self, api: SeparationApi, url: str | None, path: Path, expected: Download, watch: Watch
-    ) -> Path | None:
-        if not url:
-            logger.warning("the service's complete job lacks the stem %s", path.stem)
-            return None
+    def _order(
+        self,
+        mixture: Mixture,
+        settings: SeparationSettings,
+        stems: tuple[str, ...],
+        path: Path,
+        key: str,
+    ) -> Order:
+        return Order(
+            path=path,
+            stems=stems,
+            all_stems=len(stems) == len(self.spec.sources),
+            model=self.spec.name,
+            format=settings.format,
+            bit_depth=settings.bit_depth,
+            duration_s=mixture.duration_s,
+            idempotency_key=key,
+        )
+
+    async def _forget(self, entries: list[Entry]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert self._wire is not None
+        self._forgetting.add(task)
         try:
-            return await api.download(url, path, expected, watch=watch)
-        except ContractBroken as error:
-            logger.warning("the stem %s doesn't count: %s", path.stem, error.cause)
-            return None
+            client = ServiceClient(self._wire)
+            for entry in entries:
+                if entry.job is not None:
+                    # The service drops it by itself sooner or later.
+                    with suppress(StemwrightError):
+                        await client.forget(entry.job)
+        finally:
+            self._forgetting.discard(task)
+
+    async def _end(self) -> None:
+        # Once round the loop, so that what was started has begun.
+        await asyncio.sleep(0)
+        if self._forgetting:
+            await asyncio.wait(self._forgetting, timeout=_FORGET_S)
+        if self._wire is not None:
+            await self._wire.close()
+            self._wire = None

@@ -1,0 +1,1 @@
+"""What runs Stemwright for others: deployments for Prefect, and the separation endpoint."""

@@ -1,0 +1,241 @@
+"""The HTTP API: routes, keys, and the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from deployments.endpoint.answers import Health, JobAnswer, job_answer, problems
+from deployments.endpoint.document import SUBMIT_BODY, openapi_document
+from deployments.endpoint.exchange import JOB_ID, Exchange
+from deployments.endpoint.jobs import Job
+from deployments.endpoint.metrics import CONTENT_TYPE
+from deployments.endpoint.refusals import Refused
+from deployments.endpoint.service import Service
+from deployments.endpoint.settings import VERSION_PREFIX
+from deployments.endpoint.submits import Submits
+
+_DESCRIPTION = """
+Separates music into stems. Submit a file, ask for the job until it is `complete`, fetch its stems.
+
+All routes are under `/v1` too. Every error is `{"detail": "…"}`.
+"""
+_MEDIA = {".wav": "audio/wav", ".flac": "audio/flac"}
+_CLIENT_GONE = 499
+
+bearer = HTTPBearer(
+    auto_error=False, description="One of the endpoint's keys. Not needed where it has none."
+)
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+def _owner(
+    request: Request,
+    _: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> str:
+    owner = _service(request).keys.owner(request.headers.get("authorization"))
+    if owner is None:
+        raise Refused(
+            401,
+            "No valid key. Send one as `Authorization: Bearer KEY`.",
+            WWW_Authenticate="Bearer",
+        )
+    return owner
+
+
+Owner = Annotated[str, Depends(_owner)]
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application, whose lifespan starts and ends the service."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(service.start)
+        yield
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="Stemwright separation endpoint",
+        version=version("stemwright"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from another host
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.submits = Submits(service)
+    app.include_router(_routes())
+    app.include_router(_routes(), prefix=VERSION_PREFIX, include_in_schema=False)
+    app.add_api_route("/metrics", _metrics, response_class=Response, tags=["state"])
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.openapi = cache(partial(openapi_document, app))  # type: ignore[method-assign]
+    app.add_middleware(Exchange, metrics=service.metrics)
+    return app
+
+
+def _routes() -> APIRouter:
+    router = APIRouter()
+    router.add_api_route(
+        "/separate",
+        submit,
+        methods=["POST"],
+        status_code=202,
+        response_model=JobAnswer,
+        responses=problems(400, 401, 408, 413, 415, 422, 429, 503, 507),
+        openapi_extra=SUBMIT_BODY,
+        tags=["jobs"],
+    )
+    router.add_api_route(
+        "/jobs/{job_id}",
+        job,
+        methods=["GET"],
+        response_model=JobAnswer,
+        responses=problems(401, 404),
+        tags=["jobs"],
+    )
+    router.add_api_route(
+        "/jobs/{job_id}",
+        forget,
+        methods=["DELETE"],
+        status_code=204,
+        responses=problems(401, 404),
+        tags=["jobs"],
+    )
+    audio = {"schema": {"type": "string", "format": "binary"}}
+    found: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The stem.", "content": dict.fromkeys(_MEDIA.values(), audio)},
+        206: {"description": "The part of the stem that `Range` asked for."},
+    }
+    router.add_api_route(
+        "/jobs/{job_id}/stems/{file}",
+        stem,
+        methods=["GET"],
+        response_class=FileResponse,
+        responses=found | problems(401, 404, 416),
+        tags=["jobs"],
+    )
+    router.add_api_route(
+        "/jobs/{job_id}/stems/{file}", stem, methods=["HEAD"], include_in_schema=False
+    )
+    router.add_api_route(
+        "/healthz",
+        health,
+        methods=["GET"],
+        response_model=Health,
+        responses={503: {"model": Health, "description": "Nothing is separated."}},
+        tags=["state"],
+    )
+    return router
+
+
+async def submit(
+    request: Request,
+    owner: Owner,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="A repeated submit with the same key, audio and fields gets the job "
+            "that the first one made; with others, 422. Kept as long as the job."
+        ),
+    ] = None,
+) -> JobAnswer:
+    """Have a file separated. Answers once the upload is stored; the job waits for its turn."""
+    submits: Submits = request.app.state.submits
+    try:
+        made = await submits.take(
+            request.stream(),
+            owner=owner,
+            content_type=request.headers.get("content-type"),
+            content_length=_length(request),
+            idempotency_key=idempotency_key,
+        )
+    except ClientDisconnect:
+        raise Refused(_CLIENT_GONE, "The client closed the connection.") from None
+    request.scope[JOB_ID] = made.job_id
+    return await asyncio.to_thread(_answer, request, made)
+
+
+def job(request: Request, job_id: str, owner: Owner) -> JobAnswer:
+    """A job as it stands. Ask again with growing pauses until it is `complete` or `failed`."""
+    return _answer(request, _service(request).job(job_id, owner))
+
+
+def forget(request: Request, job_id: str, owner: Owner) -> Response:
+    """Forget a job and its stems; a separation under way is stopped."""
+    _service(request).forget(job_id, owner)
+    return Response(status_code=204)
+
+
+def stem(request: Request, job_id: str, file: str, owner: Owner) -> FileResponse:
+    """One stem. Ranges are answered, so that a broken download can go on."""
+    path = _service(request).stem(job_id, file, owner)
+    return FileResponse(path, media_type=_MEDIA.get(path.suffix), filename=path.name)
+
+
+def health(request: Request, response: Response) -> Health:
+    """Whether the service separates. Needs no key."""
+    found = _service(request).health
+    response.status_code = 200 if found.status == "ok" else 503
+    return found
+
+
+def _metrics(request: Request) -> Response:
+    """Counts and durations for Prometheus. Needs no key, and names no caller and no track."""
+    return Response(_service(request).metrics.page(), media_type=CONTENT_TYPE)
+
+
+def _answer(request: Request, found: Job) -> JobAnswer:
+    service = _service(request)
+    progress, position = service.standing(found)
+    return job_answer(
+        found, _base_url(request, service), progress=progress, queue_position=position
+    )
+
+
+def _base_url(request: Request, service: Service) -> str:
+    """The base URL as the caller knows it: as configured, or as they asked at."""
+    if service.settings.public_url:
+        return service.settings.public_url
+    base = str(request.base_url).rstrip("/")
+    asked_there = request.url.path.startswith(f"{urlsplit(base).path}{VERSION_PREFIX}/")
+    return f"{base}{VERSION_PREFIX if asked_there else ''}"
+
+
+def _length(request: Request) -> int | None:
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else None
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return JSONResponse({"detail": error.detail}, error.status, error.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return JSONResponse({"detail": f"{where}: {first['msg']}."}, 422)

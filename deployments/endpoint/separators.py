@@ -1,0 +1,79 @@
+"""The models of this machine that the endpoint separates with, one of them loaded at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployments.endpoint.refusals import Refused
+from tasks.errors import StemwrightError, UnknownModel
+from tasks.separation.local import LocalSeparator
+from tasks.separation.models import ModelSpec, find_model, list_models
+from tasks.separation.routing import Route
+
+
+class Separators:
+    """Finds models and holds the one that was used last.
+
+    Args:
+        default: The model of a submit that names none.
+        models_dir: A folder of models.
+        route: The device, and why.
+        clear_cache_between_jobs: Give the GPU's cached memory back after each job.
+    """
+
+    def __init__(
+        self,
+        default: ModelSpec,
+        *,
+        models_dir: Path | None,
+        route: Route,
+        clear_cache_between_jobs: bool = False,
+    ) -> None:
+        self.default = default
+        self.device = route.device
+        self._models_dir = models_dir
+        self._reasons = route.reasons
+        self._clear_cache = clear_cache_between_jobs
+        self._held: LocalSeparator | None = None
+
+    def spec(self, name: str) -> ModelSpec:
+        """A model that is on this machine; nothing is ever fetched for a caller.
+
+        Raises:
+            Refused: 422, there is none of that name here.
+        """
+        if name in ("", self.default.name):
+            return self.default
+        try:
+            return find_model(name, models_dir=self._models_dir, offline=True)
+        except UnknownModel as error:
+            raise Refused(422, f"There is no model named {name[:80]!r}. {self._here()}") from error
+        except StemwrightError as error:
+            # Its own words name folders of this machine.
+            raise Refused(
+                422, f"The model {name[:80]} isn't on this machine. {self._here()}"
+            ) from error
+
+    def separator(self, name: str) -> LocalSeparator:
+        """The model, to separate with; the one before it is let go of."""
+        spec = self.spec(name)
+        held = self._held
+        if held is not None and held.spec == spec:
+            return held
+        self.close()
+        self._held = LocalSeparator(
+            spec,
+            device=self.device,
+            reasons=self._reasons,
+            clear_cache_between_jobs=self._clear_cache,
+        )
+        return self._held
+
+    def close(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _here(self) -> str:
+        names = {entry.name for entry in list_models(self._models_dir) if entry.present}
+        return f"It has {', '.join(sorted(names | {self.default.name}))}."

@@ -1,0 +1,120 @@
+"""`stemwright gallery`: one HTML file to look at and listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import options as opt
+from flows.cli.console import complain, err, errors_shown, out, print_json, safe
+from flows.cli.tables import many
+from tasks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tasks.recording.gallery import Written
+
+
+class AudioOption(StrEnum):
+    auto = "auto"
+    embed = "embed"
+    link = "link"
+    none = "none"
+
+
+def gallery(
+    library: opt.LibraryDir = "",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help=r"Where the page goes. \[default: gallery.html in the library, or in this folder]",
+        ),
+    ] = None,
+    config: opt.Config = None,
+    verdict: Annotated[
+        opt.VerdictOption | None, typer.Option("--verdict", help="Only tracks with this verdict.")
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", metavar="N", min=0, help="Only the N worst tracks.", show_default=False
+        ),
+    ] = 0,
+    pictures: Annotated[
+        int,
+        typer.Option(
+            "--pictures",
+            metavar="N",
+            min=0,
+            help="Tracks with pictures and audio; those below pass come first.",
+        ),
+    ] = 300,
+    audio: Annotated[
+        AudioOption,
+        typer.Option(
+            "--audio",
+            help="embed: previews in the page (Opus, 96 kbit/s); link: the library's own files; "
+            "auto: previews while they are under 32 MB, else links.",
+        ),
+    ] = AudioOption.auto,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write a page with every track's waveforms, spectrograms and stems, to see and to hear.
+
+    It opens from the disk and needs no network. Newest report of each track, worst first.
+
+    Example: stemwright gallery --library ./library --verdict review --out review.html
+    """
+    from blocks.settings import load_settings
+    from tasks.recording import Library
+    from tasks.recording.gallery import GalleryOptions, write_gallery
+
+    with errors_shown(as_json):
+        settings = load_settings(config, {"library": library} if library else {})
+        place = Library(settings.library)
+        if place.is_local and not Path(place.url).is_dir():
+            raise SettingsError(
+                f"there is no library at {place.url}.", remedy="Check --library, or run `separate`."
+            )
+        options = GalleryOptions(
+            verdict=verdict.value if verdict else None,
+            limit=limit,
+            pictures=pictures,
+            audio=audio.value,
+        )
+        with drawing() as progress:
+            written = write_gallery(place, file, options, progress)
+    if as_json:
+        print_json(written.model_dump(mode="json") | {"library": place.url})
+    else:
+        show(written)
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[int, int], None]]:
+    """Say on a terminal how far the pictures are."""
+    if not err.is_terminal:
+        yield lambda done, of: None
+        return
+    with err.status("[dim]drawing…[/]") as status:
+        yield lambda done, of: status.update(f"[dim]drawing: {done:,} of {many(of, 'track')}[/]")
+
+
+def show(written: Written) -> None:
+    """Where the gallery is, and what is in it."""
+    size = f"{written.bytes / 1e6:,.1f} MB"
+    beside = f", {many(written.side_files, 'file')} beside it" if written.side_files else ""
+    out.print(f"Gallery: {safe(written.path)}", soft_wrap=True)
+    sound = {"embed": "with audio", "link": "audio by link", "none": "no audio"}[written.audio]
+    out.print(
+        f"  {many(written.tracks, 'track')}, {written.pictured:,} with pictures, {sound}; "
+        f"{size}{beside}."
+    )
+    for folder in written.unreadable[:10]:
+        complain(f"{folder}: its report.json can't be read.", what="left out")

@@ -1,0 +1,60 @@
+"""The flows' parameter for Prefect blocks: picked in the form, or given from Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from blocks.cloud_api import Alternatives, CloudSeparationApi
+from blocks.layers import BlockLike
+from blocks.library import StemLibrary
+from blocks.policies import IngestPolicy, QualityPolicy, SeparationSettings
+from flows.parameters import Parameters, in_order
+
+
+def _pickers(schema: dict[str, Any]) -> None:
+    """A picker for each block, rather than tabs of "a block" and "None" with a picker in one."""
+    in_order(schema)
+    for field in schema["properties"].values():
+        (block,) = (one for one in field.pop("anyOf") if "$ref" in one)
+        field.update(block)
+        del field["default"]
+
+
+class SavedBlocks(Parameters):
+    """Blocks to take settings from. What the form, the environment or the file sets wins over."""
+
+    model_config = ConfigDict(json_schema_extra=_pickers)
+
+    service: CloudSeparationApi | None = Field(
+        default=None, title="Separation service", description="Where it is, and its key."
+    )
+    second_service: CloudSeparationApi | None = Field(
+        default=None,
+        title="Second separation service",
+        description="Takes over what the first one can't do.",
+    )
+    library: StemLibrary | None = Field(
+        default=None, title="Library", description="Where stems and reports go."
+    )
+    separation: SeparationSettings | None = Field(
+        default=None, title="Separation", description="The model, the stems, their format."
+    )
+    quality: QualityPolicy | None = Field(
+        default=None, title="Quality policy", description="What passes."
+    )
+    ingest: IngestPolicy | None = Field(
+        default=None, title="Ingest policy", description="What may be fetched."
+    )
+
+    @model_serializer(mode="wrap")
+    def _picked(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The form sends the default back, and the server takes no null where a block is due.
+        return {key: value for key, value in serialize(self).items() if value is not None}
+
+    def layers(self) -> list[BlockLike]:
+        """What was picked, for `load_settings`."""
+        second = Alternatives([self.second_service]) if self.second_service else None
+        found = (self.service, second, self.library, self.separation, self.quality, self.ingest)
+        return [block for block in found if block is not None]

@@ -1,0 +1,152 @@
+"""One track in full: the mixture and its stems on one time line, and what is wrong where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from tasks.contracts import Reason, StemQuality, TrackReport
+from tasks.recording.gallery.images import data_url, spectrogram_url, waveform
+from tasks.recording.gallery.looks import Look
+from tasks.recording.gallery.previews import MIME_TYPE
+from tasks.recording.gallery.signals import (
+    MIXTURE,
+    SignalUnreadable,
+    observe,
+    on_disk,
+    signal_files,
+)
+from tasks.recording.library import Library
+
+Detail = dict[str, Any]
+Sound = Literal["embed", "link", "none"]
+
+_AT_ONCE = min(4, os.cpu_count() or 1)
+
+
+def detail(report: TrackReport, library: Library, sound: Sound, page_folder: Path) -> Detail:
+    """What the page shows of one track. A stem that can't be read leaves a note in its place.
+
+    Args:
+        report: Of a finished separation of `library`.
+        library: Where its files are.
+        sound: Previews in the page, links to the library's own files, or none.
+        page_folder: Links are relative to it.
+    """
+    files = signal_files(report)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        seen = list(pool.map(lambda file: _observed(library, report, file, sound), files.values()))
+    looks = [look for look, _, _ in seen if look]
+    peak = max((look.peak for look in looks), default=0.0)
+    loudest = max((float(look.power.max(initial=0)) for look in looks), default=0.0)
+    lanes = []
+    for (name, file), (look, preview, problem) in zip(files.items(), seen, strict=True):
+        lane = {"name": name, "problem": problem} | _quality(report, name)
+        if look:
+            lane["image"] = spectrogram_url(look, loudest)
+            lane["wave"] = waveform(look, peak)
+            lane["audio"] = _audio(library, report, file, sound, preview, page_folder)
+        lanes.append(lane)
+    return _about(report) | {"lanes": lanes}
+
+
+def _observed(
+    library: Library, report: TrackReport, file: str, sound: Sound
+) -> tuple[Look | None, bytes, str]:
+    try:
+        with on_disk(library, report, file) as path:
+            look, preview = observe(path, preview=sound == "embed", label=report.label, name=file)
+    except SignalUnreadable as error:
+        return None, b"", error.cause
+    return look, preview, ""
+
+
+def _audio(
+    library: Library,
+    report: TrackReport,
+    file: str,
+    sound: Sound,
+    preview: bytes,
+    page_folder: Path,
+) -> str:
+    if sound == "embed":
+        return data_url(MIME_TYPE, preview)
+    if sound == "none" or not library.is_local:
+        return ""
+    path = Path(library.folder(report.track_id, report.separation_id)) / file
+    return quote(Path(os.path.relpath(path, page_folder)).as_posix())
+
+
+def _quality(report: TrackReport, name: str) -> Detail:
+    stem = report.quality.stems.get(name)
+    if stem is None:
+        return {}
+    return {
+        "verdict": stem.verdict,
+        "score": stem.score,
+        "si_sdr_db": stem.estimated_si_sdr_db,
+        "si_sdr_low_db": stem.estimated_si_sdr_low_db,
+        "si_sdr_high_db": stem.estimated_si_sdr_high_db,
+        "bleed_db": stem.bleed_db,
+        "bleed_from": stem.bleed_from,
+        "state": _state(stem),
+    }
+
+
+def _state(stem: StemQuality) -> str:
+    if stem.silent:
+        return "silent"
+    return "absent" if stem.absent else ""
+
+
+def _about(report: TrackReport) -> Detail:
+    quality, stems = report.quality, report.stem_set
+    return {
+        "id": report.track_id,
+        "separation": report.separation_id,
+        "album": report.album,
+        "source": report.source.split("?", 1)[0],
+        "engine": stems.engine,
+        "device": stems.device,
+        "duration_s": report.duration_s,
+        "si_sdr_low_db": quality.estimated_si_sdr_low_db,
+        "si_sdr_high_db": quality.estimated_si_sdr_high_db,
+        "percentile": quality.percentile,
+        "population": quality.population,
+        "notes": list(report.mixture.notes),
+        "problems": list(report.completeness.problems),
+        "reasons": [_reason(reason) for reason in every_reason(report)],
+        "warnings": [_reason(reason) for reason in every_warning(report)],
+    }
+
+
+def every_reason(report: TrackReport) -> list[Reason]:
+    """The reasons of the track and of its stems, each once."""
+    quality = report.quality
+    return _once([*quality.details, *(d for stem in quality.stems.values() for d in stem.details)])
+
+
+def every_warning(report: TrackReport) -> list[Reason]:
+    """The same for what is too uncertain to change a verdict."""
+    quality = report.quality
+    found = [*quality.warnings, *(w for stem in quality.stems.values() for w in stem.warnings)]
+    return _once(found)
+
+
+def _once(reasons: Iterable[Reason]) -> list[Reason]:
+    return list(dict.fromkeys(reasons))
+
+
+def _reason(reason: Reason) -> Detail:
+    return {
+        "code": reason.code,
+        "sentence": reason.sentence,
+        "lane": reason.stem or MIXTURE,
+        "stem": reason.stem,
+        "start_s": reason.start_s,
+        "end_s": reason.end_s,
+    }

@@ -1,0 +1,95 @@
+// What is heard of a track, and where it is: solo, mute, play, seek.
+
+const MIXTURE = 'mixture';
+const DECODED_LIMIT = 700e6;
+const DECODED_LIMIT_HAND_HELD = 250e6;
+
+class Player {
+  constructor(lanes, duration, changed) {
+    this.duration = duration;
+    this.changed = changed;
+    this.solo = new Set();
+    this.muted = new Set();
+    this.playing = false;
+    this.busy = false;
+    this.problem = '';
+    this.at = 0;
+    const sources = new Map(lanes.filter((lane) => lane.audio).map((lane) => [lane.name, lane.audio]));
+    this.names = [...sources.keys()];
+    // The stems add up to the mixture: both at once would only be louder.
+    if (this.names.length > 1 && sources.has(MIXTURE)) this.muted.add(MIXTURE);
+    if (sources.size) this.engine = this.engineFor(sources);
+    this.apply();
+  }
+
+  engineFor(sources) {
+    const decoded = this.duration * 48000 * 2 * 4 * sources.size;
+    const limit = matchMedia('(pointer: coarse)').matches ? DECODED_LIMIT_HAND_HELD : DECODED_LIMIT;
+    const inPage = [...sources.values()].every((url) => url.startsWith('data:'));
+    return inPage && decoded < limit ? new BufferEngine(sources) : new ElementEngine(sources);
+  }
+
+  heard(name) {
+    return this.solo.size ? this.solo.has(name) : !this.muted.has(name);
+  }
+
+  apply() {
+    for (const name of this.names) this.engine.set(name, this.heard(name) ? 1 : 0);
+    this.changed();
+  }
+
+  toggle(set, name) {
+    if (!this.names.includes(name)) return;
+    if (!set.delete(name)) set.add(name);
+    this.apply();
+  }
+
+  only(name) {
+    this.solo = new Set(this.names.includes(name) && name !== MIXTURE ? [name] : []);
+    this.apply();
+  }
+
+  async play() {
+    if (!this.engine || this.busy) return;
+    this.busy = true;
+    this.changed();
+    try {
+      this.loaded ??= this.engine.load();
+      await this.loaded;
+      if (this.closed) return;
+      if (this.at >= this.duration - 0.05) this.at = 0;
+      await this.engine.start(this.at);
+      this.playing = true;
+    } catch (error) {
+      this.problem = `This browser can't play it: ${error.message}.`;
+      this.engine.stop();
+    } finally {
+      this.busy = false;
+      this.changed();
+    }
+  }
+
+  pause() {
+    if (!this.playing) return;
+    this.at = this.time();
+    this.engine.stop();
+    this.playing = false;
+    this.changed();
+  }
+
+  async seek(seconds) {
+    this.at = Math.min(Math.max(0, seconds), this.duration);
+    if (this.playing) await this.engine.start(this.at);
+    this.changed();
+  }
+
+  time() {
+    return Math.min(this.playing ? this.engine.time() : this.at, this.duration);
+  }
+
+  close() {
+    this.closed = true;
+    this.playing = false;
+    this.engine?.close();
+  }
+}
