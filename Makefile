@@ -8,7 +8,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types format benchmark constraints clean
+.PHONY: help setup demo test test-slow lint types format benchmark benchmark-quality constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,10 +42,28 @@ format: $(READY) ## put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(READY) ## measure: memory, the pipeline's own cost, the embedded model
+benchmark: $(READY) ## measure: memory, speed, the pipeline's own cost, waiting for services, the quality score
 	$(BIN)/python -m tests.benchmarks.normalize_memory
+	$(BIN)/python -m tests.benchmarks.separation_memory
 	$(BIN)/python -m tests.benchmarks.pipeline_cost
 	$(BIN)/python -m tests.benchmarks.embedded_model
+	$(BIN)/python -m tests.benchmarks.endpoint
+	$(BIN)/python -m tests.benchmarks.polling
+	$(BIN)/python -m tests.benchmarks.catalog_cost
+	$(BIN)/python -m tests.benchmarks.quality.cost
+	$(MAKE) benchmark-quality
+
+QUALITY := build/quality
+
+benchmark-quality: $(READY) $(QUALITY)/training/.ready ## what the quality score predicts; an hour and 10 GB the first time
+	$(BIN)/python -m tests.benchmarks.quality.corpus $(QUALITY)
+	$(BIN)/python -m tests.benchmarks.quality.report $(QUALITY)
+
+$(QUALITY)/training/.ready:
+	$(BIN)/python -m tests.data.studio.training_data $(QUALITY)/music --pieces 140
+	$(BIN)/python -m tests.benchmarks.quality.stages $(QUALITY)/music $(QUALITY)/training
+	$(BIN)/python -m tests.benchmarks.quality.recurrent $(QUALITY)/music $(QUALITY)/training
+	@touch $@
 
 constraints: $(READY) ## write constraints.txt anew from what is installed
 	@{ grep '^#' constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v '^#' | sed 's/+cpu$$//' | sort -f; } > constraints.new
