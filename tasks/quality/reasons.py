@@ -47,8 +47,8 @@ TEXTS: dict[Code, Text] = {
         f"{_LISTEN}; a larger model may do better.",
     ),
     "bleed_from_<stem>": Text(
-        "The {stem} stem holds some of the {other}: {value:.1f} dB of its energy follows other "
-        "stems.",
+        "The {stem} stem holds some of the {other}: at {value:.1f} dB of its energy it follows "
+        "other stems.",
         "Solo it and listen for {other}.",
     ),
     "correlated_with_<stem>": Text(
@@ -60,7 +60,7 @@ TEXTS: dict[Code, Text] = {
         "The model couldn't tell which stem it belongs to; try another model.",
     ),
     "missing_energy": Text(
-        "Of the {stem} stem {value:.1f} dB is missing: it is in the mixture but in no stem.",
+        "Some of what belongs in the {stem} stem is in no stem: {value:.1f} dB of its energy.",
         "Listen to what the stems leave of the mixture.",
     ),
     "gain_off": Text(
@@ -93,7 +93,7 @@ TEXTS: dict[Code, Text] = {
         f"{_LISTEN} for watery, chirping tones.",
     ),
     "stereo_collapse": Text(
-        "The {stem} stem is mono, yet stereo width of {value:.1f} dB of its energy is in no stem.",
+        "The {stem} stem is mono, yet stereo width ({value:.1f} dB of its energy) is in no stem.",
         "Check that the stems were written in stereo.",
     ),
     "residual_high": Text(

@@ -69,7 +69,8 @@ def test_reading_stops_at_the_limit(start: Runner, tmp_path: Path) -> None:
                 bare.sendall(block)
                 sent += len(block)
         read = uploaded(endpoint)
-        assert MEGABYTE <= read <= MEGABYTE + 2 * 65_536
+        # Beyond the limit only what one read of the socket had already brought.
+        assert MEGABYTE <= read <= MEGABYTE + 2 * 262_144
         # Beyond that: what it lingers for, and what the kernel's buffers hold.
         assert sent <= MEGABYTE + _LINGER_BYTES + 8 * MEGABYTE
         assert leftovers(tmp_path / "data") == []
