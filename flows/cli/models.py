@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich import box
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from flows.cli import options as opt
@@ -93,17 +103,40 @@ def fetch(
 ) -> None:
     """Fetch a released model's weights; what is here already isn't fetched again.
 
+    A transfer that breaks off goes on where it stopped, at once or with the next such command.
+
     Example: stemwright models fetch htdemucs
     """
     from tasks.separation.models import find_model
 
     with errors_shown(as_json):
         err.print(f"[dim]looking for {safe(name)}…[/]")
-        spec = find_model(name, models_dir=_folder(models_dir), offline=offline)
+        with _bars() as told:
+            spec = find_model(name, models_dir=_folder(models_dir), offline=offline, told=told)
         if as_json:
             print_json(spec.model_dump(mode="json"))
         else:
             out.print(f"{spec.name} is here: {', '.join(str(path) for path in spec.weights)}")
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each file that is fetched, on stderr."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def told(name: str, done: int, total: int) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(safe(name))
+            progress.update(bars[name], completed=done, total=total or None)
+
+        yield told
 
 
 @app.command("import")
@@ -117,6 +150,8 @@ def import_(
     as_json: opt.AsJson = False,
 ) -> None:
     """Convert a pickled demucs checkpoint to safetensors in the models folder.
+
+    One that demucs published needs no --trust; lying in the models folder, not even this command.
 
     Example: stemwright models import 955717e8-8726e21a.th --trust --models-dir ./models
     """

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import pickle
 import socket
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -25,6 +29,7 @@ from tasks.errors import (
 from tasks.separation import models
 from tasks.separation.models import (
     ModelSpec,
+    checkpoints,
     digests,
     find_model,
     import_checkpoint,
@@ -133,12 +138,121 @@ def test_the_embedded_model_is_always_there() -> None:
 
 
 @pytest.mark.parametrize("signature_file", ["955717e8.th", "955717e8-8726e21a.th"])
-def test_a_pickle_is_refused_with_the_way_to_import_it(tmp_path: Path, signature_file: str) -> None:
+def test_a_pickle_that_demucs_did_not_publish_is_refused_with_the_way_to_import_it(
+    tmp_path: Path, signature_file: str
+) -> None:
     (tmp_path / "htdemucs.yaml").write_text("models: ['955717e8']")
     (tmp_path / signature_file).write_bytes(pickle.dumps({}))
     with pytest.raises(WeightsRefused) as caught:
         find_model("htdemucs", models_dir=tmp_path, offline=True)
     assert f"models import {tmp_path / signature_file} --name htdemucs --trust" in str(caught.value)
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Have demucs' own list name a checkpoint that the test made."""
+
+    def add(path: Path) -> None:
+        monkeypatch.setattr(
+            "tasks.separation.models.published.published_checkpoints",
+            lambda: {path.stem.split("-")[0]: sha256(path)[:8]},
+        )
+
+    return add
+
+
+def test_a_published_checkpoint_in_the_folder_is_converted_once(
+    tmp_path: Path, publish: Callable[[Path], None]
+) -> None:
+    source = checkpoint(tmp_path / "955717e8-8726e21a.th")
+    publish(source)
+    entry = next(each for each in list_models(tmp_path) if each.name == "htdemucs")
+    assert (entry.present, entry.where) == (True, str(tmp_path))
+    assert not (tmp_path / "955717e8.safetensors").exists()  # listing converts nothing
+
+    spec = find_model("htdemucs", models_dir=tmp_path, offline=True)
+    assert (spec.weights, spec.origin) == ((tmp_path / "955717e8.safetensors",), "folder")
+    loaded = load_model(spec).models[0].state_dict()
+    assert all(torch.equal(loaded[key], t) for key, t in tiny_network(3).state_dict().items())
+
+    written = spec.weights[0].stat().st_mtime_ns
+    assert find_model("htdemucs", models_dir=tmp_path, offline=True) == spec
+    assert spec.weights[0].stat().st_mtime_ns == written
+
+
+def test_beside_a_checkpoint_that_nothing_can_be_written_to_the_cache_holds_the_weights(
+    tmp_path: Path, publish: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    publish(checkpoint(folder / "955717e8.th"))
+    opened = checkpoints.convert
+
+    def read_only(path: Path, target: Path, *, trust: bool = False) -> None:
+        if target.parent == folder:
+            raise OSError(errno.EROFS, "Read-only file system", str(target))
+        opened(path, target, trust=trust)
+
+    monkeypatch.setattr(checkpoints, "convert", read_only)
+    spec = find_model("htdemucs", models_dir=folder, offline=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["955717e8.th"]
+    assert spec.weights[0].is_relative_to(digests.cache_file().parent)
+    monkeypatch.setattr(checkpoints, "convert", None)  # not called a second time
+    assert find_model("htdemucs", models_dir=folder, offline=True) == spec
+
+
+class _Trap:
+    """A pickle of this makes a file when it is opened."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_even_under_a_published_digest_no_foreign_code_runs(
+    tmp_path: Path, publish: Callable[[Path], None]
+) -> None:
+    # Eight hex digits can be forged.
+    sprung = tmp_path / "sprung"
+    trap = tmp_path / "955717e8.th"
+    checkpoint(trap, training_args=_Trap(sprung))
+    publish(trap)
+    with pytest.raises(WeightsRefused, match="without running other code"):
+        find_model("htdemucs", models_dir=tmp_path, offline=True)
+    with pytest.raises(WeightsRefused, match="--trust"):
+        import_checkpoint(trap, tmp_path / "models")
+    assert not sprung.exists()
+    import_checkpoint(trap, tmp_path / "models", trust=True)
+    assert sprung.exists()
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])
+def test_numbers_of_any_numpy_in_a_checkpoint_are_read(
+    tmp_path: Path, publish: Callable[[Path], None], core: str
+) -> None:
+    source = checkpoint(tmp_path / "955717e8.th", freq_emb=np.float64(0.2), depth=np.int64(4))
+    rename_in_pickle(source, b"numpy._core.multiarray", f"numpy.{core}.multiarray".encode())
+    publish(source)
+    kwargs = json.loads(metadata_of(find_model("htdemucs", models_dir=tmp_path).weights[0]))
+    assert (kwargs["freq_emb"], kwargs["depth"]) == (0.2, 4)
+
+
+def metadata_of(weights: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(str(weights), framework="numpy") as file:
+        return str(file.metadata()["kwargs"])
+
+
+def rename_in_pickle(path: Path, old: bytes, new: bytes) -> None:
+    """Give a module another name in a checkpoint's pickle, as another version would have."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(name, body.replace(old, new) if name.endswith("data.pkl") else body)
 
 
 @pytest.mark.parametrize(
@@ -238,15 +352,15 @@ def test_a_broken_digest_cache_costs_nothing(tmp_path: Path, content: str) -> No
     assert digests.sha256_of(path) == sha256(path)
 
 
-def checkpoint(path: Path) -> Path:
+def checkpoint(path: Path, training_args: object = None, **more: object) -> Path:
     """A checkpoint as demucs pickles them."""
     from fractions import Fraction
 
     from demucs.htdemucs import HTDemucs
 
-    kwargs = {"sources": list(STEMS), **SHAPE, "segment": Fraction(1, 2)}
-    state = tiny_network(3).state_dict()
-    torch.save({"klass": HTDemucs, "args": (), "kwargs": kwargs, "state": state}, path)
+    kwargs = {"sources": list(STEMS), **SHAPE, "segment": Fraction(1, 2), **more}
+    package = {"klass": HTDemucs, "args": (), "kwargs": kwargs, "training_args": training_args}
+    torch.save({**package, "state": tiny_network(3).state_dict()}, path)
     return path
 
 
@@ -261,12 +375,9 @@ def test_a_trusted_checkpoint_becomes_safetensors_with_the_same_weights(tmp_path
     assert all(torch.equal(loaded[key], t) for key, t in tiny_network(3).state_dict().items())
 
 
-def test_a_published_digest_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_digest_vouches(tmp_path: Path, publish: Callable[[Path], None]) -> None:
     source = checkpoint(tmp_path / "955717e8.th")
-    published = {"955717e8": sha256(source)[:8]}
-    monkeypatch.setattr(
-        "tasks.separation.models.checkpoints.published_checkpoints", lambda: published
-    )
+    publish(source)
     made = import_checkpoint(source, tmp_path / "models")
     assert made.name == "955717e8.safetensors"
     assert find_model("htdemucs", models_dir=tmp_path / "models", offline=True).origin == "folder"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from tasks.errors import SettingsError, SourceMissing, WeightsRefused, from_os_error
-from tasks.separation.models.digests import sha256_of
-from tasks.separation.models.registry import KNOWN_MODELS, published_checkpoints
+from tasks.separation.models.published import is_published, signature_of
+from tasks.separation.models.registry import KNOWN_MODELS
 from tasks.separation.models.spec import NETWORKS, Bag, read_bag, read_network
 
 
@@ -22,8 +24,9 @@ def import_checkpoint(
 ) -> Path:
     """Convert `SIG.th` or `SIG-xxxxxxxx.th` to `SIG.safetensors` and `NAME.yaml` in `models_dir`.
 
-    A checkpoint is a pickle: opening it runs its code. It is opened only if its SHA-256 is one
-    that demucs publishes, or with `trust`.
+    A checkpoint is a pickle: opening it runs its code. Without `trust` it is opened only if its
+    SHA-256 is one that demucs publishes, and then without running anything that isn't a demucs
+    checkpoint's: demucs publishes but eight digits of each, which can be forged.
 
     Args:
         path: The checkpoint.
@@ -41,19 +44,18 @@ def import_checkpoint(
     """
     if not path.is_file():
         raise SourceMissing(f"there is no file at {path}.")
-    signature = path.stem.split("-", 1)[0]
-    if not (trust or _published(path, signature)):
+    signature = signature_of(path)
+    if not (trust or is_published(path)):
         raise WeightsRefused(
             f"{path.name} is a pickled checkpoint and isn't one that demucs published.",
             remedy="If you trust where it came from, add --trust: opening it runs its code.",
         )
     name = name or _released_as(signature) or signature
     bag = _bag_for(name, signature, models_dir)
-    tensors, metadata = _converted(path)
     target = models_dir / f"{signature}.safetensors"
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        _write(target, tensors, metadata)
+        convert(path, target, trust=trust)
         listing = models_dir / f"{name}.yaml"
         listing.write_text(
             yaml.safe_dump(bag.model_dump(mode="json", exclude_none=True), sort_keys=False)
@@ -64,9 +66,27 @@ def import_checkpoint(
     return target
 
 
-def _published(path: Path, signature: str) -> bool:
-    prefix = published_checkpoints().get(signature)
-    return bool(prefix) and sha256_of(path, fresh=True).startswith(str(prefix))
+def convert(path: Path, target: Path, *, trust: bool = False) -> None:
+    """Write a checkpoint's weights to `target`, which appears whole.
+
+    Args:
+        path: The checkpoint.
+        target: The safetensors file; its folder is there.
+        trust: Run whatever code the pickle holds; without it only what builds a demucs checkpoint.
+
+    Raises:
+        WeightsRefused: It holds no demucs model, or (without `trust`) other code too.
+        OSError: `target` can't be written.
+    """
+    from safetensors.torch import save_file
+
+    tensors, metadata = _read(path, trust)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, part, metadata=metadata)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _released_as(signature: str) -> str | None:
@@ -92,16 +112,24 @@ def _bag_for(name: str, signature: str, models_dir: Path) -> Bag:
     return bag
 
 
-def _converted(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(path: Path, trust: bool) -> tuple[dict[str, Any], dict[str, str]]:
     import torch
 
     try:
-        package = torch.load(path, map_location="cpu", weights_only=False)
+        with nullcontext() if trust else _only_demucs():
+            package = torch.load(path, map_location="cpu", weights_only=not trust)
         klass, state = package["klass"], package["state"]
         args, kwargs = list(package["args"]), dict(package["kwargs"])
     except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError,
             ImportError, AttributeError) as error:  # fmt: skip
-        raise WeightsRefused(f"{path.name} holds no demucs checkpoint ({error}).") from error
+        more = "" if trust else " that can be read without running other code"
+        raise WeightsRefused(
+            f"{path.name} holds no demucs checkpoint{more} ({str(error).splitlines()[0][:200]}).",
+            remedy=""
+            if trust
+            else f"Fetch the model, or if you trust where {path.name} came "
+            f"from: `stemwright models import {path} --trust`.",
+        ) from error
     named = f"{klass.__module__}.{klass.__qualname__}"
     if named not in NETWORKS:
         raise WeightsRefused(f"{path.name} holds a {named}, which isn't a demucs model.")
@@ -113,12 +141,20 @@ def _converted(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return {key: tensor.clone().contiguous() for key, tensor in state.items()}, metadata
 
 
-def _write(target: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
+def _only_demucs() -> AbstractContextManager[None]:
+    """While it lasts, torch's restricted reader knows what a published checkpoint is made of."""
+    import numpy as np
+    import torch
+    from demucs.demucs import Demucs
+    from demucs.hdemucs import HDemucs
+    from demucs.htdemucs import HTDemucs
 
-    part = target.with_suffix(".part")
-    save_file(tensors, part, metadata=metadata)
-    part.replace(target)
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    known: list[Any] = [Demucs, HDemucs, HTDemucs, Fraction, np.dtype]
+    # Numbers that an older numpy wrote have its name for the same function.
+    known += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    known += [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")]
+    return cast(AbstractContextManager[None], torch.serialization.safe_globals(known))
 
 
 def _json(value: Any) -> str:
@@ -133,4 +169,6 @@ def _encode(value: Any) -> Any:
             "numerator": value.numerator,
             "denominator": value.denominator,
         }
+    if hasattr(value, "item"):  # a number of numpy's
+        return value.item()
     raise TypeError(f"a {type(value).__name__} can't be written as JSON")

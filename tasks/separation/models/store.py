@@ -11,8 +11,10 @@ from tasks.contracts import Value
 from tasks.errors import StemwrightError, WeightsMissing, WeightsRefused, from_os_error
 from tasks.separation.models import hub
 from tasks.separation.models.digests import sha256_of
+from tasks.separation.models.published import is_published, safetensors_of
 from tasks.separation.models.registry import EMBEDDED, KNOWN_MODELS, KnownModel, unknown
 from tasks.separation.models.spec import Bag, ModelSpec, Origin, describe, read_bag, read_network
+from tasks.separation.models.transfer import Told
 
 EMBEDDED_DIR = Path(__file__).with_name("embedded")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -63,16 +65,29 @@ def models_folder(models_dir: Path | None = None) -> Path | None:
     return models_dir or (Path(named) if named else None)
 
 
-def find_model(name: str, *, models_dir: Path | None = None, offline: bool = False) -> ModelSpec:
+def find_model(
+    name: str,
+    *,
+    models_dir: Path | None = None,
+    offline: bool = False,
+    told: Told | None = None,
+) -> ModelSpec:
     """Find a model's weights, fetching them if they are nowhere and `offline` is off.
 
-    Looks in the models folder, the embedded model, the hub's cache, the hub, in that order;
-    reads headers and hashes only.
+    Looks in the models folder, the embedded model, the hub's cache, the hub, in that order; reads
+    headers and hashes only. A checkpoint that demucs published is converted the first time.
+
+    Args:
+        name: As `models list` has it.
+        models_dir: The user's own models; by default `STEMWRIGHT_MODELS`.
+        offline: Never ask the hub.
+        told: Told of every piece of a fetch; without it the log is.
 
     Raises:
         UnknownModel: No model of that name; the nearest names are given.
         WeightsMissing: Not on this machine, and not to be had from the hub.
-        WeightsRefused: Pickled, damaged, or not what demucs writes.
+        WeightsRefused: A pickle that demucs didn't publish, damaged, or not what demucs writes.
+        HubUnreachable, NetworkFault, ContractBroken, DiskFull: The fetch.
     """
     folder = models_folder(models_dir)
     if not _NAME.fullmatch(name):
@@ -91,7 +106,7 @@ def find_model(name: str, *, models_dir: Path | None = None, offline: bool = Fal
         why = "the embedded model's files are gone" if known.embedded else "offline"
         raise _missing(name, _missing_files(known, found), folder, why=why)
     try:
-        hub.fetch(name)
+        hub.fetch(name, told=told)
     except hub.HubUnreachable as error:
         raise _missing(name, _missing_files(known, found), folder, why=str(error)) from error
     fetched = _in_hub_cache(known)
@@ -146,25 +161,32 @@ def _in_folder(
     bag = read_bag(listed) if listed.is_file() else (known.bag if known else None)
     if bag is None:
         return None
-    for signature in bag.models:
-        _refuse_pickle(folder, signature, name)
-    wanted = [folder / f"{signature}.safetensors" for signature in bag.models]
+    wanted = [_weights_in(folder, signature, name) for signature in bag.models]
     missing = tuple(dict.fromkeys(path.name for path in wanted if not path.is_file()))
     if missing and not listed.is_file():
         missing = (listed.name, *missing)
     return _Found(bag, tuple(wanted), missing, origin, str(folder))
 
 
-def _refuse_pickle(folder: Path, signature: str, name: str) -> None:
-    if (folder / f"{signature}.safetensors").is_file():
-        return
+def _weights_in(folder: Path, signature: str, name: str) -> Path:
+    """A sub-model's file; only where there is no safetensors, the checkpoint that demucs published.
+
+    Raises:
+        WeightsRefused: There is a checkpoint only, and demucs didn't publish it.
+    """
+    weights = folder / f"{signature}.safetensors"
     pickles = [*folder.glob(f"{signature}.th"), *folder.glob(f"{signature}-*.th")]
-    if pickles:
-        raise WeightsRefused(
-            f"{pickles[0]} is a pickled checkpoint: opening one runs whatever code is in it.",
-            remedy=f"If you trust where it came from: `stemwright models import {pickles[0]} "
-            f"--name {name} --trust`.",
-        )
+    if weights.is_file() or not pickles:
+        return weights
+    for path in pickles:
+        if is_published(path):
+            return path
+    raise WeightsRefused(
+        f"{pickles[0]} is a pickled checkpoint that demucs didn't publish: opening one runs "
+        "whatever code is in it.",
+        remedy=f"If you trust where it came from: `stemwright models import {pickles[0]} "
+        f"--name {name} --trust`.",
+    )
 
 
 def _in_hub_cache(known: KnownModel) -> _Found | None:
@@ -184,13 +206,14 @@ def _in_hub_cache(known: KnownModel) -> _Found | None:
 def _describe(name: str, found: _Found) -> ModelSpec:
     known = KNOWN_MODELS.get(name)
     try:
-        digests = [sha256_of(path) for path in found.weights]
+        weights = tuple(safetensors_of(path) for path in found.weights)
+        digests = [sha256_of(path) for path in weights]
     except OSError as error:
         raise from_os_error(error) from error
     return describe(
         name,
         found.bag,
-        found.weights,
+        weights,
         digests,
         origin=found.origin,
         licence=known.licence if known else "",
@@ -230,7 +253,8 @@ def _entry(name: str, folder: Path | None) -> ModelEntry:
     try:
         found = _locate(name, folder)
         if found and not found.missing:
-            stems = read_network(found.weights[0]).sources
+            if found.weights[0].suffix == ".safetensors":  # else it's converted when it is used
+                stems = read_network(found.weights[0]).sources
             size = sum(path.stat().st_size for path in set(found.weights))
     except StemwrightError as error:
         problem = str(error)
