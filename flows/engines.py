@@ -153,13 +153,13 @@ class _Maker:
     def _local(self, candidate: Candidate) -> Leg:
         from tasks.separation.device_lock import DeviceLock
         from tasks.separation.legs import Leg
-        from tasks.separation.local import LocalSeparator
+        from tasks.separation.local_engine import local_engine
 
         settings = self._settings
         first = candidate.part == "first"
         # Nobody waits for hundreds of megabytes that may never be needed, unless it was asked for.
         asked = settings.engine.fallback_to_local or settings.engine.workload == "budget"
-        separator = LocalSeparator(
+        separator = local_engine(
             find_model(settings, fetch=first or asked),
             device=candidate.device,
             reasons=self._reasons(candidate),

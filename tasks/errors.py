@@ -11,6 +11,7 @@ StemwrightError
 │   └── CorruptAudio             damaged, truncated, or not-a-number samples
 ├── SettingsError            what the user set; trying again can't help
 │   ├── UnknownModel
+│   ├── LibraryMissing           an extra that isn't installed, or can't be imported here
 │   ├── WeightsMissing
 │   ├── WeightsRefused           wrong hash, or a pickle that nobody vouched for
 │   ├── KeyRejected
@@ -131,6 +132,10 @@ class UnknownModel(SettingsError):
     """No model of that name."""
 
     default_remedy = "`stemwright models list` shows the names."
+
+
+class LibraryMissing(SettingsError):
+    """A library that an extra of the package brings isn't installed, or can't be imported here."""
 
 
 class WeightsMissing(SettingsError):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from deployments.endpoint.refusals import Refused
 from tasks.errors import StemwrightError, UnknownModel
-from tasks.separation.local import LocalSeparator
+from tasks.separation.legs import LocalEngine
+from tasks.separation.local_engine import local_engine
 from tasks.separation.models import ModelSpec, find_model, list_models
 from tasks.separation.routing import Route
 
@@ -34,7 +35,7 @@ class Separators:
         self._models_dir = models_dir
         self._reasons = route.reasons
         self._clear_cache = clear_cache_between_jobs
-        self._held: LocalSeparator | None = None
+        self._held: LocalEngine | None = None
 
     def spec(self, name: str) -> ModelSpec:
         """A model that is on this machine; nothing is ever fetched for a caller.
@@ -54,14 +55,14 @@ class Separators:
                 422, f"The model {name[:80]} isn't on this machine. {self._here()}"
             ) from error
 
-    def separator(self, name: str) -> LocalSeparator:
+    def separator(self, name: str) -> LocalEngine:
         """The model, to separate with; the one before it is let go of."""
         spec = self.spec(name)
         held = self._held
         if held is not None and held.spec == spec:
             return held
         self.close()
-        self._held = LocalSeparator(
+        self._held = local_engine(
             spec,
             device=self.device,
             reasons=self._reasons,

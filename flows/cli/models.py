@@ -56,11 +56,15 @@ def list_(models_dir: opt.ModelsDir = "", as_json: opt.AsJson = False) -> None:
             sdr = "" if entry.published_sdr_db is None else f"{entry.published_sdr_db:.1f} dB"
             size = f"{entry.size_bytes / 1e6:.0f} MB" if entry.size_bytes else ""
             here = "[green]here[/]" if entry.present else "[dim]not here[/]"
+            if entry.needs:
+                here = "[dim]needs unblend[/]"
             if entry.problem:
                 here = "[red]problem[/]"
             stems = " ".join(entry.stems)
             table.add_row(entry.name, here, sdr, size, stems, safe(entry.description))
         out.print(table)
+        if needs := {entry.needs for entry in entries if entry.needs}:
+            err.print(f"[dim]For those that need unblend: {safe(needs.pop())}[/]")
         for entry in entries:
             if entry.problem:
                 complain(entry.problem, what=entry.name)

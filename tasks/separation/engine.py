@@ -27,7 +27,8 @@ from tasks.errors import ContractBroken, DeadlineMissed, SettingsError, SourceMi
 from tasks.separation.cloud import RetryPolicy, SeparationApi
 from tasks.separation.cloud.downloads import Download
 from tasks.separation.hardware import Hardware, detect
-from tasks.separation.local.separator import LocalSeparator
+from tasks.separation.legs import LocalEngine
+from tasks.separation.local_engine import local_engine
 from tasks.separation.mixtures import prepare as read_with_soundfile
 from tasks.separation.models import find_model
 from tasks.separation.routing import Route, choose_engine
@@ -113,13 +114,13 @@ class StemSeparationEngine:
         self._deadline_s = deadline_s
         self._prepare = prepare
         self._make_separator = partial(
-            LocalSeparator,
+            local_engine,
             device=self.route.device,
             reasons=self.route.reasons,
             clear_cache_between_jobs=clear_cache_between_jobs,
             log_vram_usage=log_vram_usage,
         )
-        self._separator: LocalSeparator | None = None
+        self._separator: LocalEngine | None = None
         self._loading = asyncio.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="separation")
         self._stop = threading.Event()
@@ -261,7 +262,7 @@ class StemSeparationEngine:
             logger.warning(route.warning)
         return route
 
-    async def _local(self) -> LocalSeparator:
+    async def _local(self) -> LocalEngine:
         async with self._loading:
             if self._separator is None:
                 spec = await asyncio.to_thread(
@@ -272,7 +273,7 @@ class StemSeparationEngine:
 
     def _separate(
         self,
-        separator: LocalSeparator,
+        separator: LocalEngine,
         path: Path,
         folder: Path,
         settings: SeparationSettings,

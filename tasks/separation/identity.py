@@ -60,7 +60,7 @@ def separation_id(
     kept = set(settings.stems)
     if kept and kept != set(getattr(model, "sources", ())):
         facts["stems"] = sorted(kept)
-    for override in ("bag_weights", "bag_segment_s"):
+    for override in ("bag_weights", "bag_segment_s", "recipe_sha256"):
         if (value := getattr(model, override, None)) is not None:
             facts[override] = value
     if provider:

@@ -22,6 +22,7 @@ from tasks.errors import (
 from tasks.separation.breaker import Breaker
 from tasks.separation.budget import Budget
 from tasks.separation.device_lock import DeviceLock
+from tasks.separation.models.spec import ModelSpec
 
 
 class Model(Protocol):
@@ -35,7 +36,9 @@ class Model(Protocol):
 
 
 class Engine(Protocol):
-    """What the chain asks of an engine: `LocalSeparator` and `CloudSeparator` have it."""
+    """What the chain asks of an engine: `LocalSeparator`, `UnblendSeparator` and
+    `CloudSeparator` have it.
+    """
 
     @property
     def spec(self) -> Model: ...
@@ -56,6 +59,13 @@ class Engine(Protocol):
     ) -> StemSet: ...
 
     def close(self) -> None: ...
+
+
+class LocalEngine(Engine, Protocol):
+    """An engine of this machine, which has its model's files: one for each family of models."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
 
 
 @dataclass(frozen=True)

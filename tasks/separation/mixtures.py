@@ -73,14 +73,25 @@ class MixtureReader:
         first, last = max(0, start), min(self.frames, start + frames)
         out = torch.zeros(self.channels, frames)
         if first < last:
-            with _told(self._name):
-                self._file.seek(first)
-                samples = self._file.read(last - first, dtype="float32", always_2d=True)
-            if len(samples) != last - first:
-                raise CorruptAudio(f"{self._name} ends before its time.", stage="separate")
-            wave = torch.from_numpy(samples.T)
+            wave = self.samples(first, last - first)
             out[:, first - start : last - start] = (wave - self.mean) / self.deviation
         return out
+
+    def samples(self, start: int, frames: int) -> torch.Tensor:
+        """Samples as they are, (channels, frames), float32.
+
+        Args:
+            start: First frame of the track's.
+            frames: As many as the track has from there on, at most.
+        """
+        import torch
+
+        with _told(self._name):
+            self._file.seek(start)
+            samples = self._file.read(frames, dtype="float32", always_2d=True)
+        if len(samples) != frames:
+            raise CorruptAudio(f"{self._name} ends before its time.", stage="separate")
+        return torch.from_numpy(samples.T)
 
     def silence(self, stems: int) -> Iterator[NDArray[np.float32]]:
         """Zeros as long as the track, in blocks of shape (stems, channels, frames)."""

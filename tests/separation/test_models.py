@@ -20,6 +20,7 @@ import yaml
 
 from tasks.contracts import STEMS
 from tasks.errors import (
+    LibraryMissing,
     SettingsError,
     SourceMissing,
     UnknownModel,
@@ -36,8 +37,10 @@ from tasks.separation.models import (
     list_models,
     load_model,
     registry,
+    unblend_registry,
     verify,
 )
+from tasks.separation.models.unblend_registry import UNBLEND_MODELS
 from tests.tiny_model import SHAPE, make_tiny_model, tiny_network
 
 
@@ -257,7 +260,7 @@ def rename_in_pickle(path: Path, old: bytes, new: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("htdemcus", "htdemucs"), ("tinny", "tiny"), ("../../etc/passwd", "there are embedded")],
+    [("htdemcus", "htdemucs"), ("tinny", "tiny"), ("../../etc/passwd", "there are .*embedded")],
 )
 def test_an_unknown_name_brings_the_nearest(models_dir: Path, name: str, near: str) -> None:
     with pytest.raises(UnknownModel, match=near):
@@ -404,7 +407,7 @@ def test_import_does_not_slip_into_another_model(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_the_list_says_what_is_here_and_what_is_missing(models_dir: Path) -> None:
     entries = {entry.name: entry for entry in list_models(models_dir)}
-    assert set(registry.KNOWN_MODELS) | {"tiny"} == set(entries)
+    assert {*registry.KNOWN_MODELS, *UNBLEND_MODELS, "tiny"} == set(entries)
     assert entries["tiny"].present
     assert entries["tiny"].where == str(models_dir)
     ft = entries["htdemucs_ft"]
@@ -412,6 +415,22 @@ def test_the_list_says_what_is_here_and_what_is_missing(models_dir: Path) -> Non
     assert len(ft.missing) == 5
     assert (ft.published_sdr_db, ft.licence) == (9.0, "MIT")
     assert entries["htdemucs_6s"].stems == (*STEMS, "guitar", "piano")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_without_unblend_its_models_are_listed_and_say_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unblend_registry, "_registry_file", lambda: None)
+    entry = next(each for each in list_models() if each.name == "scnet_xl_wide_v5")
+    assert (entry.family, entry.present, entry.published_sdr_db) == ("unblend", False, 9.87)
+    assert entry.needs == "pip install 'stemwright[unblend]'"
+    assert set(entry.stems) == set(STEMS)
+    for offline in (True, False):
+        with pytest.raises(LibraryMissing, match=r"pip install 'stemwright\[unblend\]'"):
+            find_model("scnet_xl_wide_v5", offline=offline)
+    with pytest.raises(UnknownModel, match="near are scnet_xl_wide_v5"):
+        find_model("scnet_xl_wide", offline=True)
 
 
 def test_hub_names_are_demucs_own() -> None:

@@ -30,6 +30,7 @@ from tasks.separation.cloud.wire import HttpWire
 from tasks.separation.deadline import Watch
 from tasks.separation.identity import separation_id
 from tasks.separation.models.registry import KNOWN_MODELS
+from tasks.separation.models.unblend_registry import UNBLEND_MODELS
 from tasks.separation.stem_choice import kept_stems
 from tasks.separation.stem_files import check_format
 
@@ -86,7 +87,7 @@ class CloudSeparator:
         reasons: tuple[str, ...] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        known = KNOWN_MODELS.get(model)
+        known = KNOWN_MODELS.get(model) or UNBLEND_MODELS.get(model)
         self.spec = RemoteModel(name=model, sources=sources or (known.stems if known else STEMS))
         self.service = service
         self.base_url = checked_base_url(service.base_url)

@@ -26,6 +26,7 @@ _OTHER_SEGMENT_S = 40.0
 _SIGNATURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Origin = Literal["folder", "embedded", "hub"]
+Family = Literal["demucs", "unblend"]
 
 
 class Bag(BaseModel):
@@ -43,10 +44,13 @@ class ModelSpec(Value):
 
     `weights_sha256` is the SHA-256 of its one file, or, for several, that of their hex digests
     joined in order. `segment_s` is the length of one forward in seconds; `bag_segment_s` is set
-    only where the bag overrides it. `origin` says which search found it.
+    only where the bag overrides it. `origin` says which search found it, `family` whose networks
+    they are. `recipe_sha256` is set where more than weights and settings decides the output: how
+    the second family's library builds a model.
     """
 
     name: str
+    family: Family = "demucs"
     sources: tuple[str, ...]
     sample_rate_hz: int
     channels: int
@@ -55,6 +59,7 @@ class ModelSpec(Value):
     weights_sha256: str
     bag_weights: tuple[tuple[float, ...], ...] | None = None
     bag_segment_s: float | None = None
+    recipe_sha256: str | None = None
     size_bytes: int = 0
     licence: str = ""
     published_sdr_db: float | None = None

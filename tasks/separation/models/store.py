@@ -9,19 +9,31 @@ from pathlib import Path
 
 from tasks.contracts import Value
 from tasks.errors import StemwrightError, WeightsMissing, WeightsRefused, from_os_error
-from tasks.separation.models import hub
+from tasks.separation.models import hub, unblend_weights
 from tasks.separation.models.digests import sha256_of
 from tasks.separation.models.published import is_published, safetensors_of
 from tasks.separation.models.registry import EMBEDDED, KNOWN_MODELS, KnownModel, unknown
-from tasks.separation.models.spec import Bag, ModelSpec, Origin, describe, read_bag, read_network
+from tasks.separation.models.spec import (
+    Bag,
+    Family,
+    ModelSpec,
+    Origin,
+    describe,
+    read_bag,
+    read_network,
+)
 from tasks.separation.models.transfer import Told
+from tasks.separation.models.unblend_registry import EXTRA, UNBLEND_MODELS, is_installed
 
 EMBEDDED_DIR = Path(__file__).with_name("embedded")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class ModelEntry(Value):
-    """A line of `models list`: a model, whether its weights are here, and what is missing."""
+    """A line of `models list`: a model, whether its weights are here, and what is missing.
+
+    `needs` says how to install the library that runs it, where that isn't there.
+    """
 
     name: str
     description: str
@@ -31,6 +43,8 @@ class ModelEntry(Value):
     missing: tuple[str, ...] = ()
     problem: str = ""
     licence: str = ""
+    family: Family = "demucs"
+    needs: str = ""
     size_bytes: int = 0
     published_sdr_db: float | None = None
     sdr_source: str = ""
@@ -85,20 +99,23 @@ def find_model(
 
     Raises:
         UnknownModel: No model of that name; the nearest names are given.
+        LibraryMissing: A model of the second family, and `unblend` isn't installed.
         WeightsMissing: Not on this machine, and not to be had from the hub.
         WeightsRefused: A pickle that demucs didn't publish, damaged, or not what demucs writes.
         HubUnreachable, NetworkFault, ContractBroken, DiskFull: The fetch.
     """
     folder = models_folder(models_dir)
     if not _NAME.fullmatch(name):
-        raise unknown(name, _names_in(folder))
+        raise _unknown(name, folder)
     found = _locate(name, folder)
     if found and not found.missing:
         return _describe(name, found)
     known = KNOWN_MODELS.get(name)
     if known is None:
+        if found is None and name in UNBLEND_MODELS:
+            return unblend_weights.find(name, folder, offline=offline, told=told)
         if found is None:
-            raise unknown(name, _names_in(folder))
+            raise _unknown(name, folder)
         raise _missing(
             name, found.missing, folder, why=f"{name}.yaml names files that aren't there"
         )
@@ -118,8 +135,12 @@ def find_model(
 def list_models(models_dir: Path | None = None) -> list[ModelEntry]:
     """Every known model and every one in the models folder; no network, no hashing."""
     folder = models_folder(models_dir)
-    names = [*KNOWN_MODELS, *sorted(set(_names_in(folder)) - set(KNOWN_MODELS))]
-    return [_entry(name, folder) for name in names]
+    own = [name for name in _names_in(folder) if name not in KNOWN_MODELS]
+    second = [name for name in UNBLEND_MODELS if name not in own]
+    return [
+        *(_entry(name, folder) for name in (*KNOWN_MODELS, *own)),
+        *(_second_family_entry(name, folder) for name in second),
+    ]
 
 
 def verify(name: str, *, models_dir: Path | None = None) -> Verification:
@@ -134,11 +155,21 @@ def verify(name: str, *, models_dir: Path | None = None) -> Verification:
         return Verification(name=name, files={}, problems=(str(error),))
     digests = {str(path): sha256_of(path, fresh=True) for path in spec.weights}
     problems = tuple(
-        f"{path} has the SHA-256 {digest[:12]}…, the hub's is {promised[:12]}…."
+        f"{path} has the SHA-256 {digest[:12]}…, published is {promised[:12]}…."
         for path, digest in digests.items()
-        if (promised := hub.promised_digest(Path(path))) and promised != digest
+        if (promised := _promised(spec, Path(path))) and promised != digest
     )
     return Verification(name=name, files=digests, problems=problems)
+
+
+def _promised(spec: ModelSpec, path: Path) -> str:
+    if spec.family == "unblend":
+        return unblend_weights.promised_digest(spec.name, path)
+    return hub.promised_digest(path)
+
+
+def _unknown(name: str, folder: Path | None) -> StemwrightError:
+    return unknown(name, (*_names_in(folder), *UNBLEND_MODELS))
 
 
 def _locate(name: str, folder: Path | None) -> _Found | None:
@@ -269,6 +300,31 @@ def _entry(name: str, folder: Path | None) -> ModelEntry:
         problem=problem,
         licence=known.licence,
         size_bytes=size,
+        published_sdr_db=known.published_sdr_db,
+        sdr_source=known.sdr_source,
+    )
+
+
+def _second_family_entry(name: str, folder: Path | None) -> ModelEntry:
+    known = UNBLEND_MODELS[name]
+    located, problem = None, ""
+    try:
+        located = unblend_weights.locate(name, folder) if is_installed() else None
+    except StemwrightError as error:
+        problem = str(error)
+    present = located is not None and not located.missing
+    return ModelEntry(
+        name=name,
+        family="unblend",
+        needs="" if is_installed() else EXTRA,
+        description=known.description,
+        stems=known.stems,
+        present=present,
+        where=located.where if located and present else "",
+        missing=located.missing if located else (),
+        problem=problem,
+        licence=known.licence,
+        size_bytes=known.size_bytes,
         published_sdr_db=known.published_sdr_db,
         sdr_source=known.sdr_source,
     )

@@ -23,6 +23,7 @@ from tasks.errors import (
 from tasks.separation.cloud.answers import broken
 from tasks.separation.cloud.service import Answer, Order, ServiceJob
 from tasks.separation.models.registry import KNOWN_MODELS
+from tasks.separation.models.unblend_registry import UNBLEND_MODELS
 
 DEMUCS_STEMS = ("drums", "bass", "other", "vocals", "guitar", "piano")
 DEMUCS_MODELS = (
@@ -166,7 +167,7 @@ def model_stems(order: Order) -> tuple[str, ...]:
     """Every stem of the order's model, asked for or not."""
     if order.all_stems:
         return order.stems
-    known = KNOWN_MODELS.get(order.model)
+    known = KNOWN_MODELS.get(order.model) or UNBLEND_MODELS.get(order.model)
     return known.stems if known else STEMS
 
 
