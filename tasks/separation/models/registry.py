@@ -24,9 +24,9 @@ _LEAK = "trained on MUSDB's test set too, so no comparable figure"
 class KnownModel:
     """A named model.
 
-    `published_sdr_db` is the mean SDR over vocals, drums, bass and other on MUSDB18-HQ's test
-    set as its authors give it (`sdr_source` says where, or why there is none). `size_bytes` is
-    about what a fetch downloads, 0 where that isn't known beforehand.
+    `published_sdr_db` is the mean SDR over its stems (of six, over vocals, drums, bass and other)
+    on MUSDB18-HQ's test set as published (`sdr_source` says where, or why there is none).
+    `size_bytes` is about what a fetch downloads; 0 for what comes with the package.
     """
 
     name: str
@@ -94,22 +94,26 @@ _ALL = (
         "mdx",
         "Four v3 models trained on MUSDB alone; won track A of the 2021 MDX challenge.",
         sdr_source="not published for these four; one v3 model trained likewise has 7.7 dB",
+        size_bytes=691 * _MB,
     ),
     KnownModel(
         "mdx_extra",
         "Four v3 models trained with extra data; track B of the 2021 MDX challenge.",
         sdr_source=_LEAK,
+        size_bytes=670 * _MB,
     ),
     KnownModel(
         "mdx_q",
         "mdx, quantized: a smaller download, slightly worse.",
         sdr_source="not published",
+        size_bytes=209 * _MB,
         needs="diffq",
     ),
     KnownModel(
         "mdx_extra_q",
         "mdx_extra, quantized: a smaller download, slightly worse.",
         sdr_source=_LEAK,
+        size_bytes=168 * _MB,
         needs="diffq",
     ),
 )
