@@ -94,12 +94,14 @@ class Dropouts:
         stems that break off at once, each bears its part. (stems,), 0 and up.
         """
         track, stems = self._track()
-        faulty = np.array([result.faulty for result in found]).reshape(len(stems), -1)
-        charged = [track.lacks_more_in(silences) for silences in faulty]
-        part = faulty * np.array(charged, dtype=np.float64)[:, None]
-        shared = part / np.maximum(part.sum(axis=0), 1) @ track.powers[0].astype(np.float64)
-        energy = (10 ** (stems / 10)).sum(axis=1, dtype=np.float64)
-        return np.asarray(shared / np.maximum(energy, 1e-30))
+        charged = [
+            one.faulty if track.lacks_more_in(one.faulty) else np.zeros_like(one.faulty)
+            for one in found
+        ]
+        part = track.powers[0] / np.maximum(np.sum(charged, axis=0, dtype=np.float32), 1)
+        lost = [part[slices].sum(dtype=np.float64) for slices in charged]
+        energy = [np.power(10, level / 10).sum(dtype=np.float64) for level in stems]
+        return np.array(lost) / np.maximum(energy, 1e-30)
 
     def _track(self) -> tuple[_Track, npt.NDArray[np.float32]]:
         """The mixture, and the stems' levels in dBFS, (stems, slices)."""
