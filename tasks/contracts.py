@@ -140,6 +140,14 @@ class QualityThresholds(Value):
     )
     fail: float = Field(default=0.30, ge=0, le=1, title="Fail", description="Lower scores fail.")
 
+    def narrowed(self, override: ThresholdOverride) -> QualityThresholds:
+        """With what an override sets; where the two would cross, the inherited one gives way."""
+        review = self.review if override.review is None else override.review
+        fail = self.fail if override.fail is None else override.fail
+        if override.review is None:
+            review = max(review, fail)
+        return QualityThresholds(review=review, fail=min(fail, review))
+
 
 class ThresholdOverride(Value):
     """Thresholds for some stems or tracks only; what isn't set is inherited."""
@@ -171,7 +179,8 @@ class QualityPolicy(Value):
 
     The overrides are keyed by the names of stems, models and genres, whatever their case. Where
     several set the same threshold, the stem's wins over the genre's, the genre's over the model's,
-    and the model's over `thresholds`.
+    and the model's over `thresholds`. A threshold that is inherited gives way where it would cross
+    one that is set.
     """
 
     thresholds: QualityThresholds = Field(
@@ -210,13 +219,13 @@ class QualityPolicy(Value):
         self, stem: str = "", *, model: str = "", genre: str = ""
     ) -> QualityThresholds:
         """The thresholds that hold for a stem; without a stem's name, for the track."""
-        found = self.thresholds.model_dump()
+        found = self.thresholds
         narrowing = ((self.per_model, model), (self.per_genre, genre), (self.per_stem, stem))
         for overrides, name in narrowing:
             for key, override in overrides.items():
                 if name and key.casefold() == name.casefold():
-                    found |= override.model_dump(exclude_none=True)
-        return QualityThresholds(**found)
+                    found = found.narrowed(override)
+        return found
 
 
 # --- what travels -----------------------------------------------------------------------------

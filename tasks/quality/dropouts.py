@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span
 from tasks.quality.spectra import Block, Float64
 
@@ -15,6 +17,8 @@ LIVE_DB = -50.0
 LOUD_DB = -35.0
 TAIL_DB = -60.0
 QUIET_DB = -90.0
+LOST_DB = -15.0
+LOST_STEP_DB = 10.0
 DEAD_DB = -100.0
 Flags = npt.NDArray[np.bool_]
 
@@ -32,10 +36,11 @@ class DropoutResult(NamedTuple):
         cuts_per_min: Cuts a minute (over at least ten seconds).
         tail_gap_s: Seconds from the stem's last slice above -90 dB to the mixture's last live one.
         tail_cut_s: The same where the tail begins with a cut (from above -60 dB, as endings are
-            quiet), else 0.
+            quiet), or where from there on the mixture has what no stem has; else 0.
         longest: The longest dropout.
         first_cut: The first cut's surroundings.
         tail: The truncated tail.
+        faulty: Slices in such silences, the truncated tail among them, (slices,).
     """
 
     dead_frac: float
@@ -46,18 +51,30 @@ class DropoutResult(NamedTuple):
     longest: Span | None
     first_cut: Span | None
     tail: Span | None
+    faulty: Flags
 
 
 class Dropouts:
-    """Keeps two bytes for each signal and 10 ms: 0.36 MB an hour and signal."""
+    """Keeps two bytes for each signal and 10 ms: 0.72 MB an hour and signal.
 
-    def __init__(self) -> None:
+    Args:
+        all_stems: Whether the stems should make up the mixture, so that the rest is a signal too.
+    """
+
+    def __init__(self, *, all_stems: bool = True) -> None:
+        self._all_stems = all_stems
         self._levels: list[npt.NDArray[np.float16]] = []
         self._carry: npt.NDArray[np.float32] | None = None
+        self._slice_s = 1 / SLICES_PER_S
 
     def update(self, block: Block) -> None:
         step = max(round(block.rate_hz / SLICES_PER_S), 1)
-        squares = block.squares / np.float32(block.samples.shape[1])
+        # 220 samples of 22.05 kHz are 9.98 ms: in an hour, 8 s less than so many times 10 ms.
+        self._slice_s = step / block.rate_hz
+        squares = block.squares
+        if self._all_stems:
+            squares = np.concatenate([squares, block.rest_squares[None]])
+        squares = squares / np.float32(block.samples.shape[1])
         if self._carry is not None:
             squares = np.concatenate([self._carry, squares], axis=1)
         whole = squares.shape[1] // step * step
@@ -67,45 +84,105 @@ class Dropouts:
 
     def result(self) -> list[DropoutResult]:
         """One for each stem."""
+        track, stems = self._track()
+        return [_interruptions(stem - stem.max(initial=-200.0), track) for stem in stems]
+
+    def lost(self, found: Sequence[DropoutResult]) -> Float64:
+        """What the mixture has in a stem's faulty silences and no stem has, Σ |x - Σs|² / Σ |s|².
+
+        It counts where it is 10 dB more of the mixture than in the rest of the track; of several
+        stems that break off at once, each bears its part. (stems,), 0 and up.
+        """
+        track, stems = self._track()
+        charged = [
+            one.faulty if track.lacks_more_in(one.faulty) else np.zeros_like(one.faulty)
+            for one in found
+        ]
+        part = track.powers[0] / np.maximum(np.sum(charged, axis=0, dtype=np.float32), 1)
+        lost = [part[slices].sum(dtype=np.float64) for slices in charged]
+        energy = [np.power(10, level / 10).sum(dtype=np.float64) for level in stems]
+        return np.array(lost) / np.maximum(energy, 1e-30)
+
+    def _track(self) -> tuple[_Track, npt.NDArray[np.float32]]:
+        """The mixture, and the stems' levels in dBFS, (stems, slices)."""
         levels = np.concatenate(self._levels, axis=1).astype(np.float32)
-        if not levels.shape[1]:
-            return [_NOTHING] * (len(levels) - 1)
-        live = levels[0] > max(levels[0].max() + LIVE_DB, -70.0)
-        return [_interruptions(stem - stem.max(), live) for stem in levels[1:]]
+        mixture, stems = levels[0], levels[1:]
+        rest = np.full_like(mixture, -200)
+        if self._all_stems:
+            stems, rest = stems[:-1], stems[-1]
+        live = mixture > max(mixture.max(initial=-200.0) + LIVE_DB, -70.0)
+        powers = np.power(10, np.stack([rest, mixture]) / 10, dtype=np.float32)
+        return _Track(live, powers, self._slice_s), stems
 
 
-_NOTHING = DropoutResult(0.0, 0.0, 0.0, 0.0, 0.0, None, None, None)
+class _Track(NamedTuple):
+    """Attributes:
+    live: Where the mixture is live, (slices,).
+    powers: Of what is in no stem, and of the mixture, (2, slices).
+    slice_s: How long a slice is, seconds.
+    """
+
+    live: Flags
+    powers: npt.NDArray[np.float32]
+    slice_s: float
+
+    def begins_to_lack(self, at: int) -> bool:
+        """Whether from a slice on the mixture has what no stem has, and hadn't shortly before."""
+        window = min(max(len(self.live) - at, SLICES_PER_S), 5 * SLICES_PER_S)
+        after_db = self._lost_db(slice(at, None))
+        before_db = self._lost_db(slice(max(at - window, 0), at))
+        return after_db > max(LOST_DB, before_db + LOST_STEP_DB)
+
+    def lacks_more_in(self, slices: Flags) -> bool:
+        """Whether more of the mixture is in no stem in these slices than in the others."""
+        return self._lost_db(slices) > self._lost_db(~slices) + LOST_STEP_DB
+
+    def _lost_db(self, slices: slice | Flags) -> float:
+        lost, mixture = self.powers[:, slices].sum(axis=1, dtype=np.float64)
+        return float(decibels(lost, mixture)) if mixture > 0 else -np.inf
 
 
-def _interruptions(level: npt.NDArray[np.float32], live: Flags) -> DropoutResult:
+def _interruptions(level: npt.NDArray[np.float32], track: _Track) -> DropoutResult:
     """Measures of one stem.
 
     Args:
         level: dB relative to the loudest slice, (slices,).
-        live: Where the mixture is live, (slices,).
+        track: What the mixture does meanwhile.
     """
+    live, slice_s = track.live, track.slice_s
     if not live.any():
-        return _NOTHING
+        return DropoutResult(0.0, 0.0, 0.0, 0.0, 0.0, None, None, None, np.zeros_like(live))
     quiet = level < QUIET_DB
     cuts = _cuts(level, quiet, LOUD_DB) & live
     last_live = int(np.flatnonzero(live)[-1])
     heard = np.flatnonzero(~quiet[: last_live + 1])
     last_heard = int(heard[-1]) if len(heard) else -1
-    tail_s = (last_live - last_heard) / SLICES_PER_S
-    tail_cut = last_heard < last_live and bool(_cuts(level, quiet, TAIL_DB)[last_heard + 1])
+    tail_s = (last_live - last_heard) * slice_s
+    tail_cut = last_heard < last_live and (
+        bool(_cuts(level, quiet, TAIL_DB)[last_heard + 1]) or track.begins_to_lack(last_heard + 1)
+    )
     gaps = [gap for gap in _gaps(quiet, cuts) if gap[0] <= last_heard]
-    lost = sum(int(live[start:end].sum()) for start, end in gaps)
-    minutes = max(len(level) / SLICES_PER_S, 10) / 60
+    faulty = np.zeros_like(live)
+    for start, end in gaps:
+        faulty[start:end] = True
+    dropped = int((faulty & live).sum())
+    faulty[last_heard + 1 :] |= tail_cut
+    minutes = max(len(level) * slice_s, 10) / 60
     first = int(np.flatnonzero(cuts)[0]) if cuts.any() else -1
+
+    def seconds(start: int, end: int) -> Span:
+        return max(start, 0) * slice_s, min(end, len(level)) * slice_s
+
     return DropoutResult(
         dead_frac=float((level < DEAD_DB)[live].mean()),
-        dropout_frac=lost / int(live.sum()),
+        dropout_frac=dropped / int(live.sum()),
         cuts_per_min=int(cuts.sum()) / minutes,
         tail_gap_s=tail_s,
         tail_cut_s=tail_s if tail_cut else 0.0,
-        longest=_seconds(max(gaps, key=lambda gap: gap[1] - gap[0])) if gaps else None,
-        first_cut=_seconds((max(first - 25, 0), first + 25)) if first >= 0 else None,
-        tail=_seconds((last_heard + 1, last_live + 1)) if tail_cut else None,
+        longest=seconds(*max(gaps, key=lambda gap: gap[1] - gap[0])) if gaps else None,
+        first_cut=seconds(first - 25, first + 25) if first >= 0 else None,
+        tail=seconds(last_heard + 1, last_live + 1) if tail_cut else None,
+        faulty=faulty,
     )
 
 
@@ -126,7 +203,3 @@ def _gaps(quiet: Flags, cuts: Flags) -> list[tuple[int, int]]:
     starts = np.flatnonzero(cuts)
     ends: Float64 = sounding[np.searchsorted(sounding, starts)]
     return [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
-
-
-def _seconds(slices: tuple[int, int]) -> Span:
-    return slices[0] / SLICES_PER_S, slices[1] / SLICES_PER_S

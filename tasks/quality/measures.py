@@ -28,21 +28,33 @@ class StemMeasures:
     """One stem's measures by name, where each is worst, and the stems it has to do with.
 
     Attributes:
+        whole: From the track's beginning to its end, seconds.
         values: Measures; NaN where one can't be taken.
         spans: By measure, where it is worst, seconds.
         partners: By measure, the other stem concerned.
     """
 
     name: str
+    whole: Span
     values: dict[str, float] = field(default_factory=dict)
     spans: dict[str, Span | None] = field(default_factory=dict)
     partners: dict[str, str] = field(default_factory=dict)
+
+    def worst_span(self, *measures: str) -> Span:
+        """Where the first of the measures that knows it is worst.
+
+        Else where the stem fits the mixture worst, or the whole track: of a measure of the whole,
+        such as the gain, there is no worst place.
+        """
+        known = (self.spans.get(measure) for measure in (*measures, "est_sdr_db"))
+        return next((span for span in known if span), self.whole)
 
 
 @dataclass
 class TrackMeasures:
     """The track's measures, and its stems'."""
 
+    duration_s: float
     values: dict[str, float]
     residual_span: Span | None
     stems: list[StemMeasures]
@@ -66,6 +78,7 @@ class Measures:
         stems = len(names)
         self._names = tuple(names)
         self._absent_db = absent_db
+        self._end_s = 0.0
         self._levels = Levels(stems)
         self._shape = SpectralShape(stems)
         self._cross = CrossEnergy(stems)
@@ -73,7 +86,7 @@ class Measures:
         self._rough = Roughness(stems)
         self._spectrum = LongTermSpectrum(stems)
         self._timbre = Timbre(stems)
-        self._dropouts = Dropouts()
+        self._dropouts = Dropouts(all_stems=all_stems)
         self._clipping = Clipping(stems)
         self._leak = CoherenceLeak(stems) if stems > 1 else None
         self._assignment = AssignmentEntropy(stems) if stems > 1 and all_stems else None
@@ -89,10 +102,11 @@ class Measures:
         for block in blocks:
             for accumulator in accumulators:
                 accumulator.update(block)
+        self._end_s = block.end_s if block else 0.0
         return block is not None
 
     def result(self) -> TrackMeasures:
-        stems = [StemMeasures(name) for name in self._names]
+        stems = [StemMeasures(name, (0.0, self._end_s)) for name in self._names]
         track: dict[str, float] = {}
         self._put_levels(stems, track)
         self._put_shape(stems, track)
@@ -101,7 +115,7 @@ class Measures:
         self._put_sharing(stems, track)
         self._put_defects(stems)
         span = self._residual.result().half_second if self._residual else None
-        return TrackMeasures(track, span, stems)
+        return TrackMeasures(self._end_s, track, span, stems)
 
     def _put_levels(self, stems: list[StemMeasures], track: dict[str, float]) -> None:
         energy, rms = self._levels.energy, self._levels.rms_dbfs
@@ -121,7 +135,7 @@ class Measures:
 
     def _put_shape(self, stems: list[StemMeasures], track: dict[str, float]) -> None:
         entropy, delta, flatness = self._shape.result()
-        bandwidth, cliff, cliff_rel = self._spectrum.result()
+        bandwidth, cliff, cliff_rel, *_ = self._spectrum.result()
         track["spectral_entropy"], track["spectral_flatness"] = (
             float(entropy[0]),
             float(flatness[0]),
@@ -144,7 +158,9 @@ class Measures:
         found = self._residual.result()
         track["residual_db"] = found.whole_db
         track["residual_half_second_db"] = found.half_second_db
-        track["residual_band_db"], track["residual_band_hz"] = found.band_db, found.band_hz
+        track["residual_band_db"], track["residual_band_hz"] = found.worst_band()
+        for band_db, hz in zip(found.band_db, found.band_hz, strict=True):
+            track[f"residual_from_{hz:.0f}_hz_db"] = float(band_db)
         put(stems, "missing_db", decibels(found.missing), found.missing_worst)
         return found.missing
 
@@ -174,8 +190,20 @@ class Measures:
         if self._collapse is not None:
             put(stems, "collapse_db", *self._collapse.result())
         put(stems, "clip_log_ppm", np.log10(1 + ppm), worst)
-        for stem, found in zip(stems, self._dropouts.result(), strict=True):
+        dropouts = self._dropouts.result()
+        for stem, found in zip(stems, dropouts, strict=True):
             _put_interruptions(stem, found)
+        if self._residual is not None:
+            put(stems, "lost_db", self._lost_db(self._residual, dropouts))
+
+    def _lost_db(self, residual: Residual, dropouts: Sequence[DropoutResult]) -> Float64:
+        """What the stems have lost for certain, dB of their energy: over a cliff and in silences.
+
+        Shared out by energy (`missing_db`), it is laid to whichever stems sound there.
+        """
+        spectrum = self._spectrum.result()
+        above = residual.lost_above(spectrum.ends_at_bin, spectrum.end_level)
+        return decibels(above + self._dropouts.lost(dropouts))
 
 
 def _put_interruptions(stem: StemMeasures, found: DropoutResult) -> None:

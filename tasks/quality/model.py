@@ -20,6 +20,7 @@ from tasks.quality.reasons import Code
 from tasks.quality.typicality import Typicality
 
 MODEL_FILE = "score_model.json"
+LOST = "lost_db"
 Worse = Literal["high", "low"]
 
 
@@ -121,6 +122,9 @@ class Formula(Value):
     A generalized additive model with monotone piecewise linear terms: each cost can be read off,
     none is negative, so that one bad measure is enough for a low estimate and a worse measure
     never raises it. A measure that couldn't be taken costs nothing.
+
+    Nor is it above `-lost_db`, where what a stem has lost for certain is known: of a true stem of
+    energy P + L, what is left, P, has an SI-SDR of 10 log10(P / L).
     """
 
     best_db: float
@@ -138,7 +142,10 @@ class Formula(Value):
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def estimate(self, measures: Mapping[str, float | None]) -> Estimate:
-        db = max(self.best_db - sum(self.costs(measures).values()), self.worst_db)
+        lost_db = measures.get(LOST)
+        known = lost_db is not None and math.isfinite(lost_db)
+        ceiling_db = -lost_db if known and lost_db is not None else math.inf
+        db = max(min(self.best_db - sum(self.costs(measures).values()), ceiling_db), self.worst_db)
         # A bound never passes the estimate itself.
         return Estimate(db, min(self.interval.low_db(db), db), max(self.interval.high_db(db), db))
 

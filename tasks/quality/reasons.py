@@ -24,6 +24,7 @@ Code = Literal[
     "residual_high",
     "<stem>_silent_but_expected",
     "mixture_silent",
+    "too_short",
     "swapped_with_<stem>",
     "lossy_source",
 ]
@@ -47,12 +48,12 @@ TEXTS: dict[Code, Text] = {
         f"{_LISTEN}; a larger model may do better.",
     ),
     "bleed_from_<stem>": Text(
-        "The {stem} stem holds some of the {other}: at {value:.1f} dB of its energy it follows "
+        "The {stem} stem holds some of the {other} stem: {value:.1f} dB of its energy follows "
         "other stems.",
-        "Solo it and listen for {other}.",
+        "Solo it and listen for what belongs there.",
     ),
     "correlated_with_<stem>": Text(
-        "The {stem} stem has a correlation of {value:.2f} with {other}.",
+        "The {stem} stem has a correlation of {value:.2f} with the {other} stem.",
         "The two may hold the same source; compare them.",
     ),
     "spread_over_stems": Text(
@@ -102,14 +103,18 @@ TEXTS: dict[Code, Text] = {
     ),
     "<stem>_silent_but_expected": Text(
         "The {stem} stem is silent, yet the other stems don't make up the mixture.",
-        "Listen for {stem} in the mixture; separate the track again if they are there.",
+        "Listen to the mixture for what belongs there; if it is there, separate the track again.",
     ),
     "mixture_silent": Text(
         "The mixture is silent, so there is nothing to judge.",
         "Check that the source is the one that was meant.",
     ),
+    "too_short": Text(
+        "The track lasts {value:.2f} s: too little to tell a fault of the {stem} stem from chance.",
+        f"{_LISTEN}.",
+    ),
     "swapped_with_<stem>": Text(
-        "The {stem} stem sounds like {other} and the other way round ({value:.1f} nats).",
+        "The {stem} stem sounds like the {other} stem and the other way round ({value:.1f} nats).",
         "Solo both; their names may be swapped.",
     ),
     "lossy_source": Text(

@@ -28,8 +28,8 @@ def score_separation(
     """Judge how well a mixture was separated, without the true stems.
 
     Everything is measured in one pass over the files, 1.5 s at a time; an hour of five signals
-    holds 4 MB more than a minute (the levels of 10 ms slices). `tasks.quality.model` says how the
-    measures become a score.
+    holds some 10 MB more than a minute (the levels of 10 ms slices, looked at as a whole).
+    `tasks.quality.model` says how the measures become a score.
 
     Args:
         mixture: The audio that was separated.

@@ -63,6 +63,16 @@ class Block:
         return self.start_s + float(self.samples.shape[2] / self.rate_hz)
 
     @cached_property
+    def rest(self) -> Real:
+        """What of the mixture is in no stem, x - Σ s_i, (channels, samples)."""
+        return np.asarray(self.samples[0] - self.samples[1:].sum(axis=0))
+
+    @cached_property
+    def rest_squares(self) -> Real:
+        """Its squared samples summed over the channels, (samples,)."""
+        return np.asarray(np.square(self.rest).sum(axis=0))
+
+    @cached_property
     def squares(self) -> Real:
         """Squared samples summed over the channels, (signals, samples)."""
         return np.asarray(np.square(self.samples).sum(axis=1))

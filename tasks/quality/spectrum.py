@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from tasks.quality.decibels import decibels
@@ -12,6 +13,7 @@ from tasks.quality.spans import Span, WorstSpan
 from tasks.quality.spectra import Block, Float64
 
 CLIFF_BINS = 24
+CLIFF_DB = 25.0
 BANDWIDTH_DB = -80.0
 DB_PER_NEPER = 10 / np.log(10)
 
@@ -21,11 +23,15 @@ class SpectrumResult(NamedTuple):
     bandwidth_hz: Highest frequency within 80 dB of the spectrum's peak, (signals,).
     cliff_db: Largest drop over 24 bins (517 Hz) above 500 Hz, (signals,).
     cliff_rel_db: Largest drop of the stem less the mixture's at the same place, (stems,).
+    ends_at_bin: The middle of that cliff, (stems,); -1 where it is under 25 dB.
+    end_level: Mean power a bin over the 24 bins under it, (stems,).
     """
 
     bandwidth_hz: Float64
     cliff_db: Float64
     cliff_rel_db: Float64
+    ends_at_bin: npt.NDArray[np.int64]
+    end_level: Float64
 
 
 class LongTermSpectrum:
@@ -44,19 +50,28 @@ class LongTermSpectrum:
     def result(self) -> SpectrumResult:
         nothing = np.full(self._signals, np.nan)
         if self._power is None:
-            return SpectrumResult(nothing, nothing, nothing[1:])
+            nowhere = np.full(self._signals - 1, -1, dtype=np.int64)
+            return SpectrumResult(nothing, nothing, nothing[1:], nowhere, nothing[1:])
         level = self._smoothed_db(self._power)
         hz_per_bin = self._rate_hz / 2 / (self._power.shape[1] - 1)
         inside = level > BANDWIDTH_DB
         highest = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
         start = round(500 / hz_per_bin)
         drop = level[:, start:-CLIFF_BINS] - level[:, start + CLIFF_BINS :]
-        relative = drop[1:] - np.maximum(drop[0], 0)
+        relative = (drop[1:] - np.maximum(drop[0], 0)).clip(0)
+        deepest = relative.max(axis=1, initial=0.0)
+        edges = start + (relative.argmax(axis=1) if relative.size else np.zeros(len(drop) - 1, int))
+        under = [
+            power[max(edge - CLIFF_BINS, 0) : max(edge, 1)].mean()
+            for power, edge in zip(self._power[1:], edges, strict=True)
+        ]
         heard = np.where(self._power.max(axis=1) > 0, 1.0, np.nan)
         return SpectrumResult(
             highest * hz_per_bin * heard,
             drop.max(axis=1, initial=0.0) * heard,
-            relative.max(axis=1, initial=0.0) * heard[1:],
+            deepest * heard[1:],
+            np.where(deepest >= CLIFF_DB, edges + CLIFF_BINS // 2, -1),
+            np.array(under),
         )
 
     @staticmethod

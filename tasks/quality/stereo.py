@@ -56,8 +56,7 @@ class StereoCollapse:
 
     def update(self, block: Block) -> None:
         channels = block.samples.shape[1]
-        rest = block.samples[0] - block.samples[1:].sum(axis=0)
-        lost = np.square(rest - rest.mean(axis=0)).sum(dtype=np.float64)
+        lost = np.square(block.rest - block.rest.mean(axis=0)).sum(dtype=np.float64)
         energy = block.squares[1:].sum(axis=1, dtype=np.float64)
         mid = channels * np.square(block.mono[1:]).sum(axis=1, dtype=np.float64)
         mono = energy - mid < 10 ** (MONO_DB / 10) * mid

@@ -57,6 +57,8 @@ def quality_of(verdict: Verdict, score: float | None, details: tuple[Reason, ...
         score=score,
         verdict=verdict,
         estimated_si_sdr_db=None if score is None else 10 * score,
+        estimated_si_sdr_low_db=None if score is None else 10 * score - 4,
+        estimated_si_sdr_high_db=None if score is None else 10 * score + 3,
         reasons=tuple(detail.code for detail in details),
         details=details,
         stems={name: stem(name) for name in STEMS},

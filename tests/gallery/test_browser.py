@@ -225,6 +225,28 @@ def test_embedded_signals_have_the_same_length_to_the_sample(
     assert starts == 5
 
 
+def test_the_estimate_comes_with_its_interval(opened: Open, pages: dict[str, Path]) -> None:
+    page = opened(pages["embed"])
+    open_first(page)
+    facts = page.locator("#track-facts").inner_text()
+    assert "score 0.20, estimated SI-SDR 2.0 dB (likely −2 to 5)" in facts
+
+
+def test_columns_of_numbers_have_their_headings_over_them(
+    opened: Open, pages: dict[str, Path]
+) -> None:
+    page = opened(pages["embed"])
+    for column in ("c-length", "c-score", "c-sdr"):
+        ends = page.evaluate(
+            f"""() => ['thead .{column} button', 'tbody .{column}'].map((what) => {{
+                const range = document.createRange();
+                range.selectNodeContents(document.querySelector(what));
+                return range.getBoundingClientRect().right;
+            }})"""
+        )
+        assert abs(ends[0] - ends[1]) < 1.5, column
+
+
 def test_a_reason_leads_to_its_passage(opened: Open, pages: dict[str, Path]) -> None:
     page = opened(pages["embed"])
     open_first(page)

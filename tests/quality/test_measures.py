@@ -267,6 +267,49 @@ def test_a_tail_that_is_cut_is_told_from_one_that_fades() -> None:
     assert faded.tail_cut_s == 0
 
 
+def resting(missed: bool) -> tuple[Dropouts, Dropouts]:
+    """A stem that fades into a rest at 4 s of 10; the mixture has it again from 6 s on, or not."""
+    t = np.arange(10 * RATE) / RATE
+    plays = np.clip(5 * (4 - t), 0, 1) ** 6
+    stem = 0.1 * noise(19, len(t)) * plays
+    again = 0.1 * noise(20, len(t)) * (t > 6) * missed
+    beside = 0.1 * noise(21, len(t))
+    of_all, of_some = Dropouts(), Dropouts(all_stems=False)
+    for block in blocks(np.stack([stem + again + beside, stem, beside]).astype(np.float32)):
+        of_all.update(block)
+        of_some.update(block)
+    return of_all, of_some
+
+
+def test_a_tail_that_is_cut_in_a_rest_is_told_by_what_the_mixture_goes_on_with() -> None:
+    of_all, of_some = resting(missed=True)
+    cut, beside = of_all.result()
+    assert cut.tail_gap_s == pytest.approx(6, abs=0.1)
+    assert cut.tail_cut_s == cut.tail_gap_s
+    assert cut.tail == pytest.approx((4, 10), abs=0.1)
+    assert beside.tail_cut_s == 0
+    # Where not all stems are here, the rest of the mixture is theirs that aren't.
+    assert [found.tail_cut_s for found in of_some.result()] == [0, 0]
+
+
+def test_a_stem_that_rests_to_the_end_is_not_cut() -> None:
+    rests, _ = resting(missed=False)[0].result()
+    assert rests.tail_gap_s == pytest.approx(6, abs=0.1)
+    assert rests.tail_cut_s == 0
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100])
+def test_dropouts_are_where_they_are_at_any_rate(rate: int) -> None:
+    mixture = 0.1 * noise(22, 60 * rate)
+    stem = mixture.copy()
+    stem[50 * rate : 55 * rate] = 0
+    dropouts, transform = Dropouts(), ShortTimeFourier(2, fft_size(rate))
+    signals = np.stack([mixture, stem])
+    dropouts.update(Block(0.0, rate, signals[:, None, :], transform(signals[:, :rate])))
+    (found,) = dropouts.result()
+    assert found.longest == pytest.approx((50, 55), abs=0.015)
+
+
 def test_bandwidth_and_cliff_of_a_low_passed_stem() -> None:
     mixture = noise(9, 2 * BLOCK)
     spectrum = np.fft.rfft(mixture)
@@ -276,10 +319,52 @@ def test_bandwidth_and_cliff_of_a_low_passed_stem() -> None:
     spectra = LongTermSpectrum(1)
     for block in blocks(np.stack([mixture, stem])):
         spectra.update(block)
-    bandwidth, _, cliff_rel = spectra.result()
-    assert bandwidth[0] == pytest.approx(RATE / 2)
-    assert bandwidth[1] == pytest.approx(8000, abs=300)
-    assert cliff_rel[0] > 60
+    found = spectra.result()
+    assert found.bandwidth_hz == pytest.approx([RATE / 2, 8000], abs=300)
+    assert found.cliff_rel_db[0] > 60
+    assert found.ends_at_bin[0] * RATE / 2048 == pytest.approx(8000, abs=300)
+
+
+def test_what_is_lost_over_a_cliff_is_the_stem_s_that_ends_there() -> None:
+    """Two stems of noise; of one, 4 kHz and more is lost, which the other can't have lost."""
+    whole, beside = noise(23, 4 * BLOCK), noise(24, 4 * BLOCK)
+    sos = scipy.signal.butter(30, 4000, fs=RATE, output="sos")
+    cut = scipy.signal.sosfiltfilt(sos, whole)
+    spectra, residual = LongTermSpectrum(2), Residual(2)
+    for block in blocks(np.stack([whole + beside, cut, beside]).astype(np.float32)):
+        spectra.update(block)
+        residual.update(block)
+    found = spectra.result()
+    assert found.ends_at_bin[1] == -1
+    lost = residual.lost_above(found.ends_at_bin, found.end_level)
+    expected = ((whole - cut) ** 2).sum() / (cut**2).sum()
+    assert lost[0] == pytest.approx(expected, rel=0.05)
+    assert lost[1] == 0
+
+
+def test_what_is_lost_in_dropouts_is_the_stem_s_that_breaks_off() -> None:
+    whole, beside = 0.1 * noise(25, 10 * RATE), 0.1 * noise(26, 10 * RATE)
+    stem = whole.copy()
+    for start in (2, 5, 9):
+        stem[start * RATE : (start + 1) * RATE] = 0
+    dropouts = Dropouts()
+    for block in blocks(np.stack([whole + beside, stem, beside])):
+        dropouts.update(block)
+    lost = dropouts.lost(dropouts.result())
+    assert lost == pytest.approx([3 / 7, 0], rel=0.02)
+
+
+def test_silences_that_lack_nothing_lose_nothing() -> None:
+    """Gated drums are cut off too, and whole."""
+    beside = 0.1 * noise(27, 10 * RATE)
+    gated = 0.1 * noise(28, 10 * RATE)
+    gated[3 * RATE : 4 * RATE] = 0
+    dropouts = Dropouts()
+    for block in blocks(np.stack([gated + beside, gated, beside])):
+        dropouts.update(block)
+    (found, _) = dropouts.result()
+    assert found.dropout_frac > 0
+    assert dropouts.lost(dropouts.result()).max() < 1e-6
 
 
 def test_decibels_of_nothing_are_floored_or_not_a_number() -> None:
@@ -359,8 +444,22 @@ def test_the_residual_by_time_and_band() -> None:
     assert found.whole_db == pytest.approx(10 * math.log10(share), abs=0.01)
     assert found.half_second == (0.5, 1.0)
     assert found.half_second_db == pytest.approx(10 * math.log10(0.125 / 1.125), abs=0.2)
-    assert 700 < found.band_hz <= 1000
-    assert found.band_db > found.whole_db
+    worst_db, begins_hz = found.worst_band()
+    assert 700 < begins_hz <= 1000
+    assert worst_db > found.whole_db
+    assert len(found.band_db) == len(found.band_hz) == 24
+    others_db = np.delete(found.band_db, np.searchsorted(found.band_hz, begins_hz))
+    assert others_db.max() < worst_db - 10
+
+
+def test_a_last_half_second_that_is_shorter_ends_with_the_track() -> None:
+    stem = noise(18, RATE + 4_410)
+    mixture = stem.copy()
+    mixture[RATE:] *= 2
+    residual = Residual(1)
+    for block in blocks(np.stack([mixture, stem])):
+        residual.update(block)
+    assert residual.result().half_second == (1.0, 1.1)
 
 
 def test_timbre_of_known_signals() -> None:

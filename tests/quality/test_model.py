@@ -35,6 +35,7 @@ def corpus(seed: int = 0, genres: int = 4) -> pd.DataFrame:
         measures = {spec.measure: rng.uniform(*spec.knots[:: len(spec.knots) - 1])
                     for spec in (*fitting.TERMS, *fitting.TRIED)}  # fmt: skip
         measures |= {"cross_db": -measures["est_sdr_db"], "relative_energy_db": -6.0}
+        measures |= {"lost_db": -100.0}
         stem = ("drums", "bass", "other", "vocals")[number % 4]
         timbre = rng.normal(("drums", "bass", "other", "vocals").index(stem), 0.1)
         for name in ("centroid_hz", "low_share", "high_share", "percussiveness"):
@@ -82,6 +83,17 @@ def test_perfect_measures_give_the_best_and_hopeless_ones_the_worst(formula: For
     assert formula.estimate({}).db == formula.best_db
     costs = list(formula.costs(bad).values())
     assert costs == sorted(costs, reverse=True)
+
+
+def test_what_is_lost_for_certain_bounds_the_estimate() -> None:
+    formula = MODEL.all_stems
+    best = {"lost_db": -100.0}
+    assert formula.estimate(best).db == formula.best_db
+    assert formula.estimate({"lost_db": -5.0}).db == 5.0
+    assert formula.estimate({"lost_db": 40.0}).db == formula.worst_db
+    assert formula.estimate({"lost_db": None}).db == formula.best_db
+    bad = {"est_sdr_db": 0.0}
+    assert formula.estimate(bad | {"lost_db": -12.0}) == formula.estimate(bad)
 
 
 def test_some_stems_need_nothing_of_the_others() -> None:

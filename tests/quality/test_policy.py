@@ -35,6 +35,14 @@ def test_the_narrower_override_wins_and_what_it_leaves_is_inherited() -> None:
     assert found("Vocals") == (0.6, 0.2)
 
 
+def test_an_inherited_threshold_gives_way_to_one_that_is_set() -> None:
+    policy = QualityPolicy(
+        per_stem={"vocals": ThresholdOverride(review=0.2), "drums": ThresholdOverride(fail=0.8)}
+    )
+    assert policy.thresholds_for("vocals") == QualityThresholds(review=0.2, fail=0.2)
+    assert policy.thresholds_for("drums") == QualityThresholds(review=0.8, fail=0.8)
+
+
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
     folder, stems = tmp_path_factory.mktemp("damaged"), true_stems(5)

@@ -22,7 +22,9 @@ from tasks.errors import (
     SourceMissing,
 )
 from tasks.quality import score_separation
+from tasks.quality.reasons import CODES
 from tests.benchmarks.quality.codec import through_codec as encoded
+from tests.benchmarks.quality.truth import si_sdr
 from tests.quality.multitrack import NAMES, RATE, Audio, Stems, mixed, score, true_stems, write
 
 
@@ -124,14 +126,14 @@ def truncated(audio: Audio) -> Audio:
     return damaged
 
 
-def brick_wall(audio: Audio) -> Audio:
+def brick_wall(audio: Audio, hertz: float = 5000) -> Audio:
     spectrum = np.fft.rfft(audio, axis=0)
-    spectrum[int(5000 / RATE * len(audio)) :] = 0
+    spectrum[int(hertz / RATE * len(audio)) :] = 0
     return np.fft.irfft(spectrum, len(audio), axis=0)
 
 
 def clipped(audio: Audio) -> Audio:
-    return np.clip(audio, -0.4 * np.abs(audio).max(), 0.4 * np.abs(audio).max())
+    return at_most(audio, 0.4)
 
 
 def mixture_in_every_stem(stems: Stems) -> Stems:
@@ -175,6 +177,25 @@ def test_damage_lowers_the_score_and_is_named(
     assert all(detail.start_s is not None for detail in report.details)
 
 
+def test_highs_that_are_lost_lower_the_estimate_to_the_truth(stems: Stems, tmp_path: Path) -> None:
+    dull = brick_wall(stems["drums"], 8000)
+    drums = score(tmp_path, mixed(stems), {**stems, "drums": dull}).stems["drums"]
+    assert "lowpass_cliff" in drums.reasons
+    assert drums.verdict == "fail"
+    assert drums.estimated_si_sdr_db == pytest.approx(si_sdr(dull.T, stems["drums"].T), abs=1)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.9])
+def test_what_dropouts_lost_lowers_the_estimate_to_the_truth(
+    stems: Stems, tmp_path: Path, seconds: float
+) -> None:
+    broken = with_silences(stems["vocals"], seconds)
+    report = score(tmp_path, mixed(stems), {**stems, "vocals": broken})
+    truth_db = si_sdr(broken.T, stems["vocals"].T)
+    assert report.stems["vocals"].estimated_si_sdr_db == pytest.approx(truth_db, abs=0.5)
+    assert report.stems["drums"].verdict == "pass"
+
+
 def test_damage_that_costs_little_is_a_warning(stems: Stems, tmp_path: Path) -> None:
     vocals = score(tmp_path, mixed(stems), vocals_with(brick_wall)(stems)).stems["vocals"]
     assert (vocals.verdict, vocals.reasons) == ("pass", ())
@@ -208,6 +229,72 @@ def test_the_estimate_lies_in_its_interval(stems: Stems, tmp_path: Path) -> None
             assert high is not None
             assert low <= (judged.estimated_si_sdr_db or 0) <= high
             assert high - low > 1
+
+
+def by_strength(change: Callable[[Audio, float], Audio]) -> Callable[[Stems, float], Stems]:
+    return lambda stems, strength: {**stems, "vocals": change(stems["vocals"], strength)}
+
+
+def low_passed(audio: Audio, hertz: float) -> Audio:
+    sos = scipy.signal.butter(8, hertz, fs=RATE, output="sos")
+    return np.asarray(scipy.signal.sosfiltfilt(sos, audio, axis=0))
+
+
+def with_silences(audio: Audio, seconds: float) -> Audio:
+    damaged = audio.copy()
+    for start in range(0, len(audio), 2 * RATE):
+        damaged[start + RATE - round(seconds * RATE) : start + RATE] = 0
+    return damaged
+
+
+def moved_to_other(stems: Stems, share: float) -> Stems:
+    moved = share * stems["vocals"]
+    return {**stems, "vocals": stems["vocals"] - moved, "other": stems["other"] + moved}
+
+
+def at_most(audio: Audio, share: float) -> Audio:
+    peak = share * np.abs(audio).max()
+    return np.clip(audio, -peak, peak)
+
+
+def noisy(audio: Audio, level: float) -> Audio:
+    heard = np.random.default_rng(4).standard_normal(audio.shape)
+    return np.asarray(audio + level * np.std(audio) * heard)
+
+
+STRENGTHS: list[tuple[str, Callable[[Stems, float], Stems], tuple[float, ...]]] = [
+    ("zero-sum bleed", moved_to_other, (0.0, 0.1, 0.2, 0.3, 0.5)),
+    ("noise", by_strength(noisy), (0.0, 0.1, 0.3, 0.6, 1.0)),
+    ("dropouts", by_strength(with_silences), (0.0, 0.2, 0.5, 0.9)),
+    ("truncation", by_strength(lambda a, s: a * (np.arange(len(a))[:, None] < len(a) - s * RATE)),
+     (0.0, 1.0, 2.0, 4.0, 6.0)),
+    ("low-pass", by_strength(low_passed), (15_000, 2_000, 800, 300)),
+    ("clipping", by_strength(at_most), (1.0, 0.7, 0.4, 0.2, 0.1)),
+    ("too quiet", by_strength(lambda a, s: (1 - s) * a), (0.0, 0.1, 0.3, 0.5, 0.8)),
+    ("too loud", by_strength(lambda a, s: (1 + s) * a), (0.0, 0.1, 0.5, 1.0, 3.0)),
+    ("late", by_strength(lambda a, ms: np.roll(a, round(ms * RATE / 1000), axis=0)),
+     (0.0, 0.05, 0.3, 1.0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("damage", "strengths"), [s[1:] for s in STRENGTHS], ids=[s[0] for s in STRENGTHS]
+)
+def test_more_of_the_same_damage_never_scores_higher(
+    stems: Stems,
+    tmp_path: Path,
+    damage: Callable[[Stems, float], Stems],
+    strengths: tuple[float, ...],
+) -> None:
+    mixture, found = mixed(stems), []
+    for strength in strengths:
+        vocals = score(tmp_path, mixture, damage(stems, strength)).stems["vocals"]
+        found.append((vocals.score or 0, vocals.estimated_si_sdr_db or 0))
+    scores, estimates = zip(*found, strict=True)
+    assert list(scores) == sorted(scores, reverse=True)
+    assert list(estimates) == sorted(estimates, reverse=True)
+    assert scores[0] > 0.85
+    assert scores[-1] < 0.6
 
 
 def test_more_bleed_scores_lower(stems: Stems, tmp_path: Path) -> None:
@@ -347,8 +434,16 @@ def test_a_silent_mixture_has_no_score_and_asks_for_a_review(tmp_path: Path) -> 
     silence = np.zeros((RATE, 2))
     report = score(tmp_path, silence, dict.fromkeys(NAMES, silence))
     assert (report.score, report.verdict, report.reasons) == (None, "review", ("mixture_silent",))
+    assert (report.details[0].start_s, report.details[0].end_s) == (0.0, 1.0)
     assert report.residual_db is None
     assert all(stem.silent for stem in report.stems.values())
+
+
+def test_sound_in_the_stems_of_a_silent_mixture_fails(stems: Stems, tmp_path: Path) -> None:
+    report = score(tmp_path, np.zeros_like(mixed(stems)), stems)
+    assert (report.score, report.verdict) == (0.0, "fail")
+    assert report.reasons[0] == "mixture_silent"
+    assert set(report.reasons) > {"mixture_silent", "estimated_sdr_low"}
 
 
 def test_all_stems_silent_while_the_mixture_is_not_scores_zero(
@@ -422,6 +517,44 @@ def test_any_length_gives_finite_numbers(stems: Stems, tmp_path: Path, frames: i
     report = score(tmp_path, mixed(short), short)
     assert all(math.isfinite(n) for n in numbers(report))
     assert QualityReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_less_than_a_second_is_never_enough_to_fail_a_stem(stems: Stems, tmp_path: Path) -> None:
+    """By chance a tenth of the true stems of 0.3 s are under pass."""
+    found = set()
+    for start in range(0, 9 * RATE, RATE):
+        part = {name: audio[start : start + RATE // 5] for name, audio in stems.items()}
+        for stem in score(tmp_path, mixed(part), part).stems.values():
+            found.add(stem.verdict)
+            assert ("too_short" in stem.reasons) == (stem.verdict != "pass")
+    assert found == {"pass", "review"}
+    whole = {name: audio[: 2 * RATE] for name, audio in stems.items()}
+    bad = {**whole, "vocals": -whole["vocals"]}
+    assert score(tmp_path, mixed(whole), bad).stems["vocals"].verdict == "fail"
+
+
+@pytest.mark.parametrize("frames", [500, 12_345, 3 * RATE + 1])
+def test_every_reason_says_which_seconds_of_the_track(
+    stems: Stems, tmp_path: Path, frames: int
+) -> None:
+    short = {name: audio[RATE : RATE + frames] for name, audio in stems.items()}
+    for damage in (bleed, vocals_with(lambda a: -a), vocals_with(np.zeros_like),
+                   mixture_in_every_stem, vocals_with(lambda a: 3 * a)):  # fmt: skip
+        report = score(tmp_path, mixed(short), damage(short))
+        assert report.verdict != "pass"
+        assert report.details
+        for detail in report.details:
+            assert detail.start_s is not None
+            assert detail.end_s is not None
+            assert 0 <= detail.start_s < detail.end_s <= frames / RATE + 1e-9, detail
+
+
+def test_every_reason_is_of_the_closed_list(stems: Stems, tmp_path: Path) -> None:
+    listed = {code.replace("<stem>", name) for code in CODES for name in NAMES}
+    for _, damage, _ in DAMAGES:
+        report = score(tmp_path, mixed(stems), damage(stems))
+        found = {r.code for r in (*report.details, *report.warnings)}
+        assert set(report.reasons) <= found <= listed
 
 
 def test_mono_files_are_scored(stems: Stems, tmp_path: Path) -> None:

@@ -113,8 +113,6 @@ def _about(report: TrackReport) -> Detail:
         "engine": stems.engine,
         "device": stems.device,
         "duration_s": report.duration_s,
-        "si_sdr_low_db": quality.estimated_si_sdr_low_db,
-        "si_sdr_high_db": quality.estimated_si_sdr_high_db,
         "percentile": quality.percentile,
         "population": quality.population,
         "notes": list(report.mixture.notes),

@@ -92,7 +92,7 @@ def partial(terms: Sequence[Spec]) -> tuple[Spec, ...]:
 def without_the_sum(table: pd.DataFrame) -> pd.DataFrame:
     """The table as it reads when not all stems are there: nothing is known to be missing."""
     estimate = np.clip(-table["m_cross_db"].to_numpy(dtype=np.float64), -15, 25)
-    return table.assign(m_est_sdr_db=estimate)
+    return table.assign(m_est_sdr_db=estimate, m_lost_db=np.nan)
 
 
 def ablation(table: pd.DataFrame, terms: Sequence[Spec] = TERMS) -> pd.DataFrame:

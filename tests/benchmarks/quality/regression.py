@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import nnls
 
-from tasks.quality.model import Worse
+from tasks.quality.model import LOST, Worse
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,7 +65,9 @@ class Fitted:
         paid = np.zeros(len(table))
         for spec, cost in zip(self.specs, self.costs, strict=True):
             paid += spec.segments(column(table, spec.measure)) @ cost
-        return np.asarray(np.maximum(self.best_db - paid, WORST_DB))
+        # What is lost for certain bounds every estimate, as in `tasks.quality.model.Formula`.
+        ceiling = np.nan_to_num(-column(table, LOST), nan=np.inf)
+        return np.asarray(np.maximum(np.minimum(self.best_db - paid, ceiling), WORST_DB))
 
     def curve(self, spec: Spec) -> Floats:
         """Cost at each knot, dB."""

@@ -25,15 +25,18 @@ const detailOf = (id) => {
 
 const facts = (row) => {
   const parts = [row.genre, row.model, row.duration_s === null ? '' : clock(row.duration_s)];
-  return [verdictMark(row.verdict), ` score ${fixed(row.score, 2)}, estimated SI-SDR ${fixed(row.si_sdr_db, 1, ' dB')}`,
+  return [verdictMark(row.verdict), ` score ${fixed(row.score, 2)}, estimated SI-SDR ${estimate(row)}`,
     ...parts.filter(Boolean).map((part) => ` · ${part}`)];
+};
+
+const estimate = (row) => {
+  const known = row.si_sdr_low_db !== null && row.si_sdr_high_db !== null;
+  const likely = known ? ` (likely ${fixed(row.si_sdr_low_db, 0)} to ${fixed(row.si_sdr_high_db, 0)})` : '';
+  return fixed(row.si_sdr_db, 1, ' dB') + likely;
 };
 
 const further = (row, detail) => {
   const parts = [];
-  if (detail.si_sdr_low_db !== null && detail.si_sdr_high_db !== null) {
-    parts.push(`SI-SDR likely ${fixed(detail.si_sdr_low_db, 1)} to ${fixed(detail.si_sdr_high_db, 1, ' dB')}`);
-  }
   if (detail.percentile !== null) {
     parts.push(`better than ${fixed(detail.percentile, 0, ' %')} of ${detail.population || 'its population'}`);
   }

@@ -30,7 +30,7 @@ const clock = (seconds) => {
 
 const moment = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, '0')}`;
 
-const words = (code) => code.replaceAll('_', ' ');
+const words = (code) => code.replaceAll('_', ' ').replace(/\bsdr\b/, 'SDR');
 
 const verdictMark = (verdict) => el('span', { class: `verdict ${verdict}` }, verdict || NONE);
 
