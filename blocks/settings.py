@@ -51,6 +51,11 @@ class StemwrightSettings(Value):
     gpu: GpuSettings = Field(
         default=GpuSettings(), title="GPU", description="How this machine's GPU is used."
     )
+    local: contracts.LocalOptions = Field(
+        default=contracts.LocalOptions(),
+        title="Local",
+        description="How a model is run on this machine.",
+    )
     logging: LoggingSettings = Field(
         default=LoggingSettings(), title="Logging", description="What is logged."
     )

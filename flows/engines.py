@@ -165,6 +165,7 @@ class _Maker:
             reasons=self._reasons(candidate),
             clear_cache_between_jobs=settings.gpu.clear_cache_between_jobs,
             log_vram_usage=settings.logging.log_vram_usage,
+            options=settings.local,
         )
         self._check_stems(separator.spec.sources)
         return Leg(

@@ -27,6 +27,7 @@ Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
 Provider = Literal["auto", "local_gpu", "cloud", "local_cpu"]
 Workload = Literal["realtime", "batch", "development", "budget"]
+PrecisionClass = Literal["fp32", "fp16", "bf16"]
 StemFormat = Literal["flac", "wav"]
 BitDepth = Literal["16", "24", "32f"]
 
@@ -117,6 +118,35 @@ class SeparationSettings(Value):
     )
     bit_depth: BitDepth = Field(
         default="24", title="Bit depth", description="Of the stems; 32f is for WAV only."
+    )
+
+
+class LocalOptions(Value):
+    """How a model is run on this machine, where there is a choice."""
+
+    precision: PrecisionClass | Literal["auto"] = Field(
+        default="auto",
+        title="Precision",
+        description="Auto is what was measured to be fastest here, at 40 dB or better; a CPU "
+        "keeps fp32 until `stemwright doctor --tune`.",
+    )
+    batch: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        title="Segments at once",
+        description="Of all tracks in flight; 0 goes by the device's memory.",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        title="Compile",
+        description="Auto compiles where that was measured to pay, once the tracks so far have "
+        "cost as much as compiling.",
+    )
+    openvino: bool = Field(
+        default=True,
+        title="OpenVINO on a CPU",
+        description="Used where it is installed: the extra stemwright[openvino].",
     )
 
 
@@ -335,7 +365,8 @@ class StemSet(Value):
 
     `expected` are the names that were asked for; `stems` maps those that exist to their files.
     `stem_origins` says which engine made which stem, `route` which engines were asked, in order,
-    with the reason where one handed the track on.
+    with the reason where one handed the track on. `backend`, `precision` and `batch` say how this
+    machine ran the network; the peaks are those of its process and device so far.
     """
 
     track_id: str
@@ -358,6 +389,11 @@ class StemSet(Value):
     separation_s: float
     attempts: int = 1
     cost_usd: float = 0.0
+    backend: str = ""
+    precision: str = ""
+    batch: int = 0
+    peak_vram_bytes: int | None = None
+    peak_rss_bytes: int | None = None
 
 
 class StemCheck(Value):

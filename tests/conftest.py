@@ -28,6 +28,15 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("STEMWRIGHT_STATE", str(tmp_path_factory.mktemp("state")))
 
 
+@pytest.fixture(autouse=True)
+def _conversions_kept(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A conversion takes seconds, and what it is of is in its name.
+    kept = tmp_path_factory.getbasetemp() / "openvino"
+    monkeypatch.setattr("tasks.separation.local.openvino_core.cache_folder", lambda: kept)
+
+
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """A real Prefect server for the tests that ask for one; gives its API's URL."""

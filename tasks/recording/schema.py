@@ -25,7 +25,8 @@ _KINDS = _columns(
         spectral_entropy spectral_entropy_delta spectral_flatness bandwidth_hz
         estimated_si_sdr_low_db estimated_si_sdr_high_db percentile robust_z""",
     whole="""source_sample_rate_hz source_channels source_bit_rate_bps source_bytes attempts attempt
-        bytes clipped_samples shifts seed population_size""",
+        bytes clipped_samples shifts seed population_size batch peak_vram_bytes
+        peak_rss_bytes""",
     flag="source_lossy complete silent mixture_silent absent retryable input_error",
     time="created_at",
 )
@@ -40,7 +41,7 @@ _TRACKS = """
     estimated_si_sdr_db stems_silent stem_gain mixture_gain mixture_peak mixture_silent isrc extra
     notes source_container source_channel_layout source_bit_depth source_bytes format bit_depth
     fingerprint aliases estimated_si_sdr_low_db estimated_si_sdr_high_db percentile robust_z
-    population population_size warnings route
+    population population_size warnings route backend precision batch peak_vram_bytes peak_rss_bytes
 """
 _STEMS = """
     track_id separation_id stem path sha256 bytes duration_s silent peak_dbfs rms_dbfs

@@ -9,19 +9,38 @@ from tasks.errors import DeadlineMissed, Interrupted
 
 _FLOOR_S = 600.0
 _CPU_FACTOR = 60.0
+_PATIENCE = 10.0
 _SERVICE_S = 6 * 3600.0
 
 
-def default_deadline_s(duration_s: float, device: str) -> float | None:
+def default_deadline_s(duration_s: float, device: str, speed: float = 0.0) -> float | None:
     """The deadline of a track for which none was set, in seconds.
 
-    A CPU gets sixty times the track's length, at least ten minutes: far beyond any machine in
-    use, but never for ever. A GPU gets none, a service (an empty device) six hours: its queue may
-    be long.
+    A CPU gets ten times what the track would take at the `speed` that was measured here (seconds of
+    audio a second); before anything was, sixty times the track's length; at least ten minutes. A
+    GPU gets none, a service (an empty device) six hours: its queue may be long.
     """
     if not device:
         return _SERVICE_S
-    return max(_FLOOR_S, _CPU_FACTOR * duration_s) if device.startswith("cpu") else None
+    if not device.startswith("cpu"):
+        return None
+    usual_s = _PATIENCE * duration_s / speed if speed else _CPU_FACTOR * duration_s
+    return max(_FLOOR_S, usual_s)
+
+
+def refuse_hopeless(duration_s: float, deadline_s: float | None, speed: float) -> None:
+    """Refuse a deadline that the fastest pass ever measured here couldn't have kept.
+
+    Raises:
+        DeadlineMissed: Before anything was started.
+    """
+    if deadline_s is None or not speed or duration_s / speed <= deadline_s:
+        return
+    raise DeadlineMissed(
+        f"its {deadline_s:g} s can't be kept: this machine takes about {duration_s / speed:.0f} s "
+        f"for {duration_s:.0f} s of audio, at its best.",
+        stage="separate",
+    )
 
 
 class Watch:

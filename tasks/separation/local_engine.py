@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.contracts import LocalOptions
 from tasks.separation.legs import LocalEngine
 from tasks.separation.models.spec import ModelSpec
 
@@ -13,6 +14,7 @@ def local_engine(
     reasons: tuple[str, ...] = (),
     clear_cache_between_jobs: bool = False,
     log_vram_usage: bool = False,
+    options: LocalOptions | None = None,
 ) -> LocalEngine:
     """An engine for a model; its weights are loaded at the first track.
 
@@ -38,4 +40,5 @@ def local_engine(
         reasons=reasons,
         clear_cache_between_jobs=clear_cache_between_jobs,
         log_vram_usage=log_vram_usage,
+        options=options,
     )

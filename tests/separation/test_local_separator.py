@@ -23,8 +23,9 @@ from tasks.errors import (
     SourceMissing,
 )
 from tasks.separation import LocalSeparator, default_deadline_s
-from tasks.separation.local import inference
-from tasks.separation.models import ModelSpec, find_model, loading
+from tasks.separation.local import loading as local_loading
+from tasks.separation.local.network import Network
+from tasks.separation.models import ModelSpec, find_model
 from tests.separation.conftest import MixtureMaker
 from tests.tiny_model import make_tiny_model, tiny_network
 
@@ -183,7 +184,7 @@ def test_a_stem_made_again_is_the_one_that_was_lost(
 def test_silence_gives_silent_stems_without_a_forward_pass(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "load_model", lambda *_: pytest.fail("no model is needed"))
+    monkeypatch.setattr(local_loading, "load_model", lambda *_: pytest.fail("no model is needed"))
     mixture = make_mixture(np.zeros((2, 44_100), np.float32))
     found = LocalSeparator(tiny).separate(mixture, tmp_path / "s", SeparationSettings(model="tiny"))
     assert all(read(path).shape == (2, 44_100) for path in found.stems.values())
@@ -239,13 +240,13 @@ def test_threads_share_one_model(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
-    load = loading.load_model
+    load = local_loading.load_model
 
     def counted(spec: ModelSpec, device: str) -> torch.nn.Module:
         loads.append(device)
         return load(spec, device)
 
-    monkeypatch.setattr(loading, "load_model", counted)
+    monkeypatch.setattr(local_loading, "load_model", counted)
     mixture = make_mixture(seconds=0.3)
     results: list[StemSet] = []
     with LocalSeparator(tiny) as separator:
@@ -271,7 +272,7 @@ def test_out_of_memory_is_named(
     def starve(*_: object) -> None:
         torch.empty(1 << 60)  # what torch itself says when the host has no more
 
-    monkeypatch.setattr(inference._Pass, "_forward", starve)
+    monkeypatch.setattr(Network, "__call__", starve)
     with pytest.raises(OutOfMemory, match="cpu ran out of memory") as caught:
         LocalSeparator(tiny).separate(make_mixture(), tmp_path, FLOAT)
     assert caught.value.retryable

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from tasks.contracts import Mixture, SeparationSettings
 from tasks.separation.local import segments
-from tasks.separation.local.inference import separate_stream
+from tasks.separation.local.batches import Batcher, BatchPlan
+from tasks.separation.local.inference import Bag, separate_stream
+from tasks.separation.local.network import Network
 from tasks.separation.mixtures import MixtureReader
 from tests.separation.conftest import MixtureMaker
 from tests.tiny_model import tiny_network
@@ -23,6 +25,11 @@ ALL = (0, 1, 2, 3)
 
 def bag(*networks: torch.nn.Module, rows: list[list[float]] | None = None) -> BagOfModels:
     return BagOfModels(list(networks), rows).eval()
+
+
+def ready(model: BagOfModels) -> Bag:
+    networks = [Network(network, None, "cpu") for network in model.models]
+    return Bag(networks, model.weights)
 
 
 def ours(
@@ -37,14 +44,13 @@ def ours(
     blocks: list[NDArray[np.float32]] = []
     with MixtureReader(mixture) as reader:
         separate_stream(
-            model,
+            ready(model),
             reader,
-            "cpu",
+            Batcher("cpu", BatchPlan(batch)),
             SeparationSettings(**settings),
             stems,
             blocks.append,
             before,
-            batch=batch,
         )
     return np.concatenate(blocks, axis=-1)
 
@@ -107,8 +113,21 @@ def test_only_the_networks_of_the_wanted_stems_run(
     mixture = make_mixture(seconds=1.2)
     whole = ours(model, mixture)
     ran: list[int] = []
-    for number, network in enumerate(networks):
-        network.register_forward_pre_hook(lambda *_, number=number: ran.append(number))
+    run = Network.__call__
+
+    def noted(self: Network, waves: torch.Tensor) -> torch.Tensor:
+        ran.append(numbers[id(self)])
+        return run(self, waves)
+
+    monkeypatch.setattr(Network, "__call__", noted)
+    numbers: dict[int, int] = {}
+    make = Network.__init__
+
+    def numbered(self: Network, *given: object) -> None:
+        numbers[id(self)] = len(numbers)
+        make(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Network, "__init__", numbered)
     vocals = ours(model, mixture, stems=(3,))
     assert set(ran) == {3}
     assert np.array_equal(vocals[0], whole[3])
@@ -120,7 +139,7 @@ def test_stems_come_block_by_block_as_segments_are_done(make_mixture: MixtureMak
     events: list[str] = []
     with MixtureReader(mixture) as reader:
         separate_stream(
-            model, reader, "cpu", SeparationSettings(), ALL,
+            ready(model), reader, Batcher("cpu", BatchPlan(1)), SeparationSettings(), ALL,
             lambda block: events.append(f"block of {block.shape[-1]}"),
             lambda done: events.append("forward"),
         )  # fmt: skip

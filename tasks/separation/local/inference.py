@@ -5,37 +5,45 @@ What is in memory depends on the model's segments, not on the track's length.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks.contracts import SeparationSettings
-from tasks.errors import ContractBroken, OutOfMemory
+from tasks.separation.local.batches import Batcher, Outbox, Ticket
 from tasks.separation.local.overlap_add import Merge, OverlapAdd
 from tasks.separation.local.segments import Cut, Segment, cuts
 from tasks.separation.mixtures import MixtureReader
+from tasks.separation.torch_faults import torch_told
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from demucs.apply import BagOfModels
     from numpy.typing import NDArray
+
+    from tasks.separation.local.network import Network
 
 Write = Callable[["NDArray[np.float32]"], None]
 
 
+@dataclass(frozen=True)
+class Bag:
+    """Networks that are averaged, and the say of each in each stem: rows of networks."""
+
+    networks: Sequence[Network]
+    weights: Sequence[Sequence[float]]
+
+
 def separate_stream(
-    model: BagOfModels,
+    model: Bag,
     mixture: MixtureReader,
-    device: str,
+    batcher: Batcher,
     settings: SeparationSettings,
     stems: Sequence[int],
     write: Write,
     on_segment: Callable[[float], None],
-    *,
-    batch: int = 1,
 ) -> None:
     """Separate one mixture, giving away its stems block by block.
 
@@ -43,58 +51,37 @@ def separate_stream(
     triangular overlap-add, the bag's weights. Sub-models that no wanted stem needs don't run.
 
     Args:
-        model: On `device` already.
+        model: On the batcher's device already.
         mixture: Not silent throughout.
+        batcher: Runs the segments, of this track and of others.
         settings: Overlap, shifts, seed.
         stems: Indexes of the wanted stems among the model's.
         write: Given blocks of shape (len(stems), channels, frames), in order, without a gap.
-        on_segment: Called before each forward pass with the share done; may raise to stop.
-        batch: Segments a forward pass.
+        on_segment: Called before each segment with the share done; may raise to stop.
 
     Raises:
-        OutOfMemory: On the device or the host.
+        OutOfMemory: On the device or the host, whatever the batch.
         ContractBroken: Torch failed in another way.
         CorruptAudio: The mixture can't be read.
     """
-    with _exact(device):
-        work = _Work(model, mixture, device, settings, stems)
-        for block in work.run(batch, lambda: on_segment(work.done / work.segments)):
+    with _exact(batcher.device):
+        work = _Work(model, mixture, batcher, settings, stems)
+        for block in work.run(lambda: on_segment(work.done / work.segments)):
             if block.shape[-1]:
                 write(block.mul(mixture.deviation).add(mixture.mean).numpy())
 
 
 @contextmanager
 def _exact(device: str) -> Iterator[None]:
-    """Full precision, the same kernels on every run, and torch's failures as our errors."""
+    """The same kernels on every run, and torch's failures as our errors."""
     import torch
 
-    try:
-        # cuDNN may otherwise time its kernels and pick another one on the next run.
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(
-                enabled=True, deterministic=True, benchmark=False, allow_tf32=False
-            ),
-        ):
-            yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(device) from error
-    except RuntimeError as error:
-        # The CPU allocator, cuBLAS and cuDNN say it in words only.
-        words = str(error).lower()
-        if "memory" in words or "alloc" in words:
-            raise _out_of_memory(device) from error
-        raise ContractBroken(
-            f"torch failed on {device}: {str(error).splitlines()[0][:200]}", stage="separate"
-        ) from error
-
-
-def _out_of_memory(device: str) -> OutOfMemory:
-    return OutOfMemory(
-        f"{device} ran out of memory while separating.",
-        stage="separate",
-        remedy="Close what else uses it, or use another engine.",
+    # cuDNN may otherwise time its kernels and pick another one on the next run.
+    flags = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, benchmark=False, allow_tf32=False
     )
+    with torch_told(device), torch.inference_mode(), flags:
+        yield
 
 
 class _Work:
@@ -102,14 +89,15 @@ class _Work:
 
     def __init__(
         self,
-        model: BagOfModels,
+        model: Bag,
         mixture: MixtureReader,
-        device: str,
+        batcher: Batcher,
         settings: SeparationSettings,
         stems: Sequence[int],
     ) -> None:
+        self._frames = mixture.frames
         self._passes = [
-            _Pass(part, cut, mixture, device)
+            _Pass(part, cut, mixture, batcher)
             for part in _parts(model, stems, settings.shifts or 1)
             for cut in cuts(
                 part.network, mixture.frames, settings.overlap, settings.shifts, settings.seed
@@ -119,11 +107,10 @@ class _Work:
         self.segments = sum(len(each.cut) for each in self._passes)
         self.done = 0
 
-    def run(self, batch: int, before: Callable[[], None]) -> Iterator[torch.Tensor]:
-        """What becomes complete with each forward pass, (stems, channels, frames)."""
-        streams = [each.run(batch, before) for each in self._passes]
-        while self.done < self.segments:
-            which = self._merge.last
+    def run(self, before: Callable[[], None]) -> Iterator[torch.Tensor]:
+        """What becomes complete with each segment, (stems, channels, frames)."""
+        streams = [each.run(before) for each in self._passes]
+        while (which := self._merge.behind(self._frames)) is not None:
             block, taken = next(streams[which])
             self.done += taken
             yield self._merge.add(which, self._passes[which].part.wanted, block)
@@ -140,16 +127,16 @@ class _Part:
         shares: What each counts in the sum over all passes.
     """
 
-    network: Any
+    network: Network
     rows: list[int]
     wanted: list[int]
     shares: list[float]
 
 
-def _parts(model: BagOfModels, stems: Sequence[int], shifts: int) -> Iterator[_Part]:
+def _parts(model: Bag, stems: Sequence[int], shifts: int) -> Iterator[_Part]:
     """The networks that have a say in a wanted stem: in `htdemucs_ft` one for each."""
     totals = [sum(row[stem] for row in model.weights) for stem in stems]
-    for network, row in zip(model.models, model.weights, strict=True):
+    for network, row in zip(model.networks, model.weights, strict=True):
         wanted = [i for i, stem in enumerate(stems) if row[stem]]
         if wanted:
             rows = [stems[i] for i in wanted]
@@ -160,42 +147,50 @@ def _parts(model: BagOfModels, stems: Sequence[int], shifts: int) -> Iterator[_P
 class _Pass:
     """One network's way over the track, from its start or from a shift before it."""
 
-    def __init__(self, part: _Part, cut: Cut, mixture: MixtureReader, device: str) -> None:
+    def __init__(self, part: _Part, cut: Cut, mixture: MixtureReader, batcher: Batcher) -> None:
         self.part = part
         self.cut = cut
         self._mixture = mixture
-        self._device = device
+        self._batcher = batcher
 
-    def run(self, batch: int, before: Callable[[], None]) -> Iterator[tuple[torch.Tensor, int]]:
+    def run(self, before: Callable[[], None]) -> Iterator[tuple[torch.Tensor, int]]:
         """Blocks of the track's frames, without a gap, and the segments that each took."""
         import torch
 
-        part, cut = self.part, self.cut
-        shares = torch.tensor(part.shares, device=self._device)[:, None, None]
-        adding = OverlapAdd(len(part.rows), self._mixture.channels, cut.segment, self._device)
-        for group in _groups(cut.segments(part.network), batch):
-            before()
-            blocks = []
-            for segment, estimate in zip(group, self._forward(group), strict=True):
-                end = segment.lead + segment.length
-                adding.add(estimate[part.rows, :, segment.lead : end])
-                done = adding.take(min(cut.stride, cut.span - segment.offset))
-                early = max(0, -(cut.base + segment.offset))
-                blocks.append(done[..., early:] * shares)
-            yield torch.cat(blocks, dim=-1).cpu(), len(group)
+        part, cut, device = self.part, self.cut, self._batcher.device
+        shares = torch.tensor(part.shares, device=device)[:, None, None]
+        adding = OverlapAdd(len(part.rows), self._mixture.channels, cut.segment, device)
+        outbox = Outbox(device)
+        for segment, estimate in self._estimates(before):
+            end = segment.lead + segment.length
+            adding.add(estimate[part.rows, :, segment.lead : end])
+            done = adding.take(min(cut.stride, cut.span - segment.offset))
+            early = max(0, -(cut.base + segment.offset))
+            arrived = outbox.swap(done[..., early:] * shares)
+            yield self._nothing() if arrived is None else arrived, 1
+        if (last := outbox.swap(None)) is not None:
+            yield last, 0
 
-    def _forward(self, group: Sequence[Segment]) -> torch.Tensor:
-        """(segments, sources, channels, frames) of segments that are alike long."""
+    def _estimates(self, before: Callable[[], None]) -> Iterator[tuple[Segment, torch.Tensor]]:
+        """Each segment with its estimate; as many are queued as a batch can hold."""
+        ahead: deque[tuple[Segment, Ticket]] = deque()
+        segments = self.cut.segments(self.part.network)
+        try:
+            while True:
+                while len(ahead) < self._batcher.plan.size and (one := next(segments, None)):
+                    wave = self._mixture.normal(one.start, one.frames)
+                    ahead.append((one, self._batcher.submit(self.part.network, wave)))
+                if not ahead:
+                    return
+                before()
+                segment, ticket = ahead[0]
+                estimate = self._batcher.result(ticket)
+                ahead.popleft()
+                yield segment, estimate
+        finally:
+            self._batcher.cancel([ticket for _, ticket in ahead])
+
+    def _nothing(self) -> torch.Tensor:
         import torch
 
-        waves = [self._mixture.normal(segment.start, segment.frames) for segment in group]
-        given = torch.stack(waves).to(self._device)
-        out: torch.Tensor = self.part.network(given)
-        return out
-
-
-def _groups(segments: Iterator[Segment], batch: int) -> Iterator[list[Segment]]:
-    """Up to `batch` neighbours that the network is given alike many frames of."""
-    for _, alike in groupby(segments, key=lambda segment: segment.frames):
-        while group := list(islice(alike, batch)):
-            yield group
+        return torch.zeros(len(self.part.rows), self._mixture.channels, 0)

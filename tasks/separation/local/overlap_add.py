@@ -71,10 +71,10 @@ class Merge:
         self._start = 0
         self._reached = [0] * passes
 
-    @property
-    def last(self) -> int:
-        """The pass that is furthest behind."""
-        return self._reached.index(min(self._reached))
+    def behind(self, frames: int) -> int | None:
+        """The pass that is furthest behind; None once all have reached `frames`."""
+        least = min(self._reached)
+        return None if least >= frames else self._reached.index(least)
 
     def add(self, which: int, stems: Sequence[int], block: torch.Tensor) -> torch.Tensor:
         """Add the next block of a pass, (len(stems), channels, frames).

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from tasks.contracts import EngineName, Mixture, Progress, SeparationSettings, StemSet
-from tasks.errors import ContractBroken, StemwrightError
-from tasks.separation.deadline import Watch, default_deadline_s
-from tasks.separation.identity import separation_id
+from tasks.contracts import LocalOptions, PrecisionClass, SeparationSettings
+from tasks.errors import SettingsError
 from tasks.separation.mixtures import MixtureReader
 from tasks.separation.models.spec import ModelSpec
-from tasks.separation.stem_choice import kept_stems
-from tasks.separation.stem_files import Spool, check_format, common_gain, spools, write_stems
+from tasks.separation.on_device import DeviceSeparator
 
 if TYPE_CHECKING:
     import numpy as np
-    from demucs.apply import BagOfModels
     from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
+    from tasks.separation.local.batches import Batcher
+    from tasks.separation.local.inference import Bag
+
+log = logging.getLogger("stemwright")
+
+SLOTS = {"cpu": 1, "cuda": 3}
+"""Tracks in flight on a device: on a GPU, one is read and one written while one is separated."""
 
 
-class LocalSeparator:
-    """Separates tracks on one device with one model, loaded once, at the first track.
+class LocalSeparator(DeviceSeparator):
+    """Separates tracks with an HTDemucs, HDemucs or Demucs, or a bag of them.
 
-    Safe to call from several threads; the device takes one track at a time.
+    The model is loaded once, at the first track. On a GPU the segments of up to three tracks go
+    through it in batches; a CPU takes one track at a time.
 
     Args:
         spec: From `find_model`.
@@ -37,6 +40,10 @@ class LocalSeparator:
         reasons: Why this device, for the report.
         clear_cache_between_jobs: Give the GPU's cached memory back after each track.
         log_vram_usage: Log the GPU's memory after each track.
+        options: Arithmetic, batch, libraries.
+
+    Raises:
+        SettingsError: fp16 on a CPU.
     """
 
     def __init__(
@@ -48,190 +55,122 @@ class LocalSeparator:
         reasons: tuple[str, ...] = (),
         clear_cache_between_jobs: bool = False,
         log_vram_usage: bool = False,
+        options: LocalOptions | None = None,
     ) -> None:
-        self.spec = spec
-        self.device = device
-        self.engine: EngineName = "local_cpu" if device.startswith("cpu") else "local_gpu"
-        self._threads = threads
-        self._reasons = reasons
-        self._clear_cache = clear_cache_between_jobs
-        self._log_vram = log_vram_usage
-        self._model: BagOfModels | None = None
-        self._lock = threading.Lock()
-
-    def separation_id(self, settings: SeparationSettings) -> str:
-        """The identity that a separation with these settings has."""
-        return separation_id(self.spec, settings)
-
-    def separate(
-        self,
-        mixture: Mixture,
-        folder: Path,
-        settings: SeparationSettings,
-        *,
-        only: frozenset[str] | None = None,
-        progress: Progress | None = None,
-        deadline_s: float | None = None,
-        stop: Callable[[], bool] | None = None,
-        gain: float | None = None,
-    ) -> StemSet:
-        """Separate a mixture into files in `folder`. Deterministic: same input, same bytes.
-
-        Args:
-            mixture: At the model's rate and channel count.
-            folder: Where `NAME.flac` or `NAME.wav` go.
-            settings: `stems` says which are kept.
-            only: Write only these of the kept stems: those that are to be made again.
-            progress: Told the share done.
-            deadline_s: Looked at between segments; a CPU has `default_deadline_s` without it.
-            stop: Asked between segments whether to end.
-            gain: The gain of the first writing, when stems are made again.
-
-        Raises:
-            SettingsError: A stem that the model hasn't, or FLAC with float samples.
-            ContractBroken: A mixture of another rate or channel count, or output that isn't finite.
-            CorruptAudio, SourceMissing: The mixture can't be read.
-            OutOfMemory, DiskFull, DeadlineMissed, Interrupted, WeightsRefused.
-        """
-        try:
-            return self._separate(mixture, folder, settings, only, progress, deadline_s, stop, gain)
-        except StemwrightError as error:
-            raise error.about(track=mixture.ref.label, stage="separate") from error.__cause__
-
-    def close(self) -> None:
-        """Let go of the model and of the device's memory. A later `separate` loads it again."""
-        with self._lock:
-            self._model = None
-            self._release()
-
-    def __enter__(self) -> LocalSeparator:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _separate(
-        self,
-        mixture: Mixture,
-        folder: Path,
-        settings: SeparationSettings,
-        only: frozenset[str] | None,
-        progress: Progress | None,
-        deadline_s: float | None,
-        stop: Callable[[], bool] | None,
-        gain: float | None,
-    ) -> StemSet:
-        kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
-        check_format(settings.format, settings.bit_depth)
-        self._check_fit(mixture)
-        written = tuple(name for name in kept if only is None or name in only)
-        # Stems made again get the gain that the others have, which takes all of them to find.
-        made = kept if gain is None else written
-        with MixtureReader(mixture) as reader, spools(folder, made, mixture.channels) as samples:
-            with self._lock:
-                # The clock starts when the device is this track's: waiting for it isn't its fault.
-                limit = default_deadline_s(mixture.duration_s, self.device)
-                watch = Watch(mixture.ref.label, limit if deadline_s is None else deadline_s, stop)
-                self._fill(reader, samples, settings, watch, progress)
-            gain = common_gain(samples, settings.bit_depth) if gain is None else gain
-            paths, gain = write_stems(
-                folder,
-                {name: samples[name] for name in written},
-                mixture.sample_rate_hz,
-                settings.format,
-                settings.bit_depth,
-                gain,
-                track=mixture.ref.label,
-            )
-        if progress:
-            progress(1.0)
-        return StemSet(
-            track_id=mixture.track_id,
-            separation_id=self.separation_id(settings),
-            model=self.spec.name,
-            weights_sha256=self.spec.weights_sha256,
-            expected=kept,
-            stems=paths,
-            all_stems=len(kept) == len(self.spec.sources),
-            sample_rate_hz=mixture.sample_rate_hz,
-            channels=mixture.channels,
-            frames=mixture.frames,
-            gain=gain,
-            engine=self.engine,
-            provider="local",
-            device=self.device,
-            device_reasons=self._reasons,
-            stem_origins=dict.fromkeys(paths, self.engine),
-            separation_s=watch.elapsed_s,
+        super().__init__(
+            spec,
+            device=device,
+            reasons=reasons,
+            clear_cache_between_jobs=clear_cache_between_jobs,
+            log_vram_usage=log_vram_usage,
+            slots=SLOTS.get(device.partition(":")[0], 1),
         )
+        self.options = options or LocalOptions()
+        if self.options.precision == "fp16" and device == "cpu":
+            raise SettingsError("fp16 is for GPUs.", remedy="Set local.precision to bf16 or fp32.")
+        self._threads = threads
+        self._loading = threading.Lock()
+        self._model: Bag | None = None
+        self._batcher: Batcher | None = None
+        self._precision: PrecisionClass | None = None
+        self._audio_s = 0.0
+        self._compiled = False
 
-    def _fill(
+    @property
+    def precision(self) -> PrecisionClass:
+        """What is set, else what was measured to be best here, else fp32."""
+        if self._precision is None:
+            asked = self.options.precision
+            known = self._tuning.of(self.spec, self.device).precision if asked == "auto" else asked
+            # What is decided once holds for this separator: it is part of the stems' identity.
+            self._precision = cast(PrecisionClass, known or "fp32")
+        return self._precision
+
+    @property
+    def backend(self) -> str:
+        names = {network.backend for network in self._model.networks} if self._model else {"torch"}
+        return "+".join(sorted(names))
+
+    @property
+    def batch(self) -> int:
+        return self._batcher.plan.size if self._batcher else 0
+
+    def measure(self) -> None:
+        """On an accelerator that nobody tuned yet for this model: tune it, once; takes seconds."""
+        if self.device == "cpu" or self.options.precision != "auto" or self._precision:
+            return
+        if not self._tuning.of(self.spec, self.device).precision:
+            from tasks.separation.local.measuring import tune
+
+            log.info("measuring %s on %s, once", self.spec.name, self.device)
+            tune(self.spec, self.device, options=self.options, tuning=self._tuning)
+
+    def _forget(self) -> None:
+        self._model = self._batcher = None
+
+    def _stream(
         self,
         reader: MixtureReader,
-        samples: dict[str, Spool],
+        stems: list[str],
         settings: SeparationSettings,
-        watch: Watch,
-        progress: Progress | None,
+        write: Callable[[NDArray[np.float32]], None],
+        on_share: Callable[[float], None],
     ) -> None:
-        """Separate into the spools; digital silence needs no forward pass: its stems are silent."""
         from tasks.separation.local.inference import separate_stream
 
-        def write(block: NDArray[np.float32]) -> None:
-            for spool, stem in zip(samples.values(), block, strict=True):
-                spool.write(stem)
+        model, batcher = self._loaded()
+        wanted = [self.spec.sources.index(name) for name in stems]
+        started: list[float] = []
 
         def on_segment(done: float) -> None:
-            watch.check(done)
-            if progress:
-                progress(done)
+            on_share(done)
+            # The first segments pay for what is made once.
+            if not started and done:
+                started.extend((time.monotonic(), done))
 
-        if reader.silent:
-            for block in reader.silence(len(samples)):
-                write(block)
+        separate_stream(model, reader, batcher, settings, wanted, write, on_segment)
+        seconds = reader.frames / self.spec.sample_rate_hz
+        self._audio_s += seconds
+        if started and not settings.shifts and len(stems) == len(self.spec.sources):
+            took_s = time.monotonic() - started[0]
+            share = 1 - started[1]
+            if took_s > 0 and share * seconds >= _TELLING_S:
+                self._tuning.note(self.spec, self.device, speed=share * seconds / took_s)
+
+    def _loaded(self) -> tuple[Bag, Batcher]:
+        with self._loading:
+            if self._model is None or self._batcher is None:
+                self._model, self._batcher = self._load()
+            self._compile_if_it_pays(self._model)
+            return self._model, self._batcher
+
+    def _load(self) -> tuple[Bag, Batcher]:
+        import torch
+
+        from tasks.separation.local.allocator import keep_freed_memory
+        from tasks.separation.local.batches import Batcher
+        from tasks.separation.local.loading import load_bag
+        from tasks.separation.local.memory import make_plan
+
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        if self.device == "cpu":
+            keep_freed_memory()
+        model = load_bag(self.spec, self.device, self.precision, self.options)
+        plan = make_plan(model, self.spec, self.device, self.options, self._tuning)
+        return model, Batcher(self.device, plan)
+
+    def _compile_if_it_pays(self, model: Bag) -> None:
+        """Once the tracks so far have cost as much as compiling, as many may well follow."""
+        if self._compiled or self.options.compile == "off":
             return
-        stems = [self.spec.sources.index(name) for name in samples]
-        try:
-            separate_stream(self._loaded(), reader, self.device, settings, stems, write, on_segment)
-        finally:
-            self._after_track()
+        after_s = self._tuning.of(self.spec, self.device).compile_after_s
+        if self.options.compile == "on" or self._audio_s >= after_s:
+            log.info("compiling %s for %s", self.spec.name, self.device)
+            self._compiled = True
+            for network in model.networks:
+                network.compile()
 
-    def _check_fit(self, mixture: Mixture) -> None:
-        ours = (self.spec.sample_rate_hz, self.spec.channels)
-        if (mixture.sample_rate_hz, mixture.channels) != ours:
-            raise ContractBroken(
-                f"the mixture has {mixture.channels} channels at {mixture.sample_rate_hz} Hz, "
-                f"{self.spec.name} needs {ours[1]} at {ours[0]} Hz.",
-                remedy="Normalize it to the model's rate first.",
-            )
 
-    def _loaded(self) -> BagOfModels:
-        if self._model is None:
-            import torch
-
-            from tasks.separation.models.loading import load_model
-
-            if self._threads:
-                torch.set_num_threads(self._threads)
-            self._model = load_model(self.spec, self.device)
-        return self._model
-
-    def _after_track(self) -> None:
-        if self._log_vram and self.device.startswith("cuda"):
-            import torch
-
-            megabyte = 1024**2
-            logger.info(
-                "%s: %d MiB in use, %d MiB at the peak",
-                self.device,
-                torch.cuda.memory_allocated(self.device) // megabyte,
-                torch.cuda.max_memory_allocated(self.device) // megabyte,
-            )
-            torch.cuda.reset_peak_memory_stats(self.device)
-        if self._clear_cache:
-            self._release()
-
-    def _release(self) -> None:
-        if self.device.startswith("cuda"):
-            import torch
-
-            torch.cuda.empty_cache()
+_TELLING_S = 5.0
+"""Seconds of audio that have to be separated for a speed to be worth remembering."""

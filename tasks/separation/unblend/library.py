@@ -12,15 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tasks.errors import (
-    ContractBroken,
-    LibraryMissing,
-    OutOfMemory,
-    SettingsError,
-    WeightsRefused,
-)
+from tasks.errors import LibraryMissing, SettingsError, WeightsRefused
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.models.unblend_registry import EXTRA, is_installed, registry_of
+from tasks.separation.torch_faults import torch_told
 
 
 @cache
@@ -83,27 +78,18 @@ def failures_told(device: str) -> Iterator[None]:
     import torch
 
     unblend = library()
-    try:
-        # cuDNN may otherwise time its kernels and pick another one on the next run.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False):
+    # cuDNN may otherwise time its kernels and pick another one on the next run.
+    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
+    with torch_told(device), flags:
+        try:
             yield
-    except unblend.ValidationError as error:
-        raise SettingsError(f"unblend refuses that: {_first_line(error)}") from error
-    except unblend.ModelLoadingError as error:
-        raise WeightsRefused(
-            f"unblend can't build it: {_first_line(error)}",
-            remedy="Delete its files and fetch or copy them again.",
-        ) from error
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(device) from error
-    except RuntimeError as error:
-        # The CPU allocator, cuBLAS and cuDNN say it in words only.
-        words = str(error).lower()
-        if "memory" in words or "alloc" in words:
-            raise _out_of_memory(device) from error
-        raise ContractBroken(
-            f"torch failed on {device}: {_first_line(error)}", stage="separate"
-        ) from error
+        except unblend.ValidationError as error:
+            raise SettingsError(f"unblend refuses that: {_first_line(error)}") from error
+        except unblend.ModelLoadingError as error:
+            raise WeightsRefused(
+                f"unblend can't build it: {_first_line(error)}",
+                remedy="Delete its files and fetch or copy them again.",
+            ) from error
 
 
 def _with_files(spec: ModelSpec) -> dict[str, Any]:
@@ -160,14 +146,6 @@ def _torchaudio_or_none() -> Iterator[None]:
             del sys.modules["torchaudio"]
     else:
         yield
-
-
-def _out_of_memory(device: str) -> OutOfMemory:
-    return OutOfMemory(
-        f"{device} ran out of memory while separating.",
-        stage="separate",
-        remedy="Close what else uses it, or use another engine.",
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,105 @@
+"""One network of a model, ready on its device: in which arithmetic, and by which library."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.contracts import LocalOptions, PrecisionClass
+from tasks.separation.local.lean import LeanCore, is_plain
+from tasks.separation.local.openvino_core import OpenVinoCore, is_installed
+from tasks.separation.local.transforms import Transforms
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Network:
+    """Turns segments into estimates.
+
+    An HTDemucs runs as a `LeanCore` between transforms of our own, on a CPU with OpenVINO where
+    that is installed; any other network as demucs wrote it, in float32.
+
+    Args:
+        network: Float32, on the CPU, in evaluation mode.
+        weights: Its file, which names what is kept of a conversion.
+        device: Torch's name.
+        precision: Of the network between its transforms; these are always float32, and so are, in
+            fp16 and bf16, the norms and the softmax.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        weights: Path | None,
+        device: str,
+        precision: PrecisionClass = "fp32",
+        options: LocalOptions | None = None,
+    ) -> None:
+        options = options or LocalOptions()
+        self.samplerate: int = network.samplerate
+        self.channels: int = network.audio_channels
+        self.segment: Any = network.segment
+        self._valid_length = getattr(network, "valid_length", None)
+        self._device = torch.device(device)
+        self._network: Any = None
+        self.backend = "torch"
+        if not is_plain(network):
+            self._network = network.to(device)
+            self.precision: PrecisionClass = "fp32"
+            return
+        self.precision = precision
+        self._transforms = Transforms(network.nfft, int(network.segment * network.samplerate))
+        self._transforms.to(device)
+        steps = self._transforms.steps
+        self._core: Any = None
+        if device == "cpu" and options.openvino and weights is not None and is_installed():
+            self._core = OpenVinoCore.ready(
+                weights, precision, lambda: LeanCore(network, steps).eval()
+            )
+            self.backend = "openvino" if self._core else "torch"
+        if self._core is None:
+            self._core = LeanCore(network, steps).eval().to(device)
+
+    def valid_length(self, length: int) -> int:
+        """Frames that the network has to be given for `length` of them to come out whole."""
+        return int(self._valid_length(length)) if self._valid_length else length
+
+    def compile(self) -> None:
+        """Have torch compile it for the shapes that it will be given; the first call takes long."""
+        if self._network is None and self.backend == "torch":
+            self._core = torch.compile(self._core, dynamic=False)
+
+    def __call__(self, waves: torch.Tensor) -> torch.Tensor:
+        """Estimates of segments.
+
+        Args:
+            waves: (segments, channels, frames) on the device, float32, normalised.
+
+        Returns:
+            (segments, stems, channels, frames) on the device, float32.
+        """
+        return self._run(waves, self._precise())
+
+    def exactly(self, waves: torch.Tensor) -> torch.Tensor:
+        """The same in float32, whatever the precision."""
+        return self._run(waves, nullcontext())
+
+    def _run(self, waves: torch.Tensor, arithmetic: AbstractContextManager[Any]) -> torch.Tensor:
+        if self._network is not None:
+            out: torch.Tensor = self._network(waves)
+            return out
+        spectra = self._transforms(waves)
+        with arithmetic:
+            spectral, temporal = self._core(spectra, waves)
+        estimates: torch.Tensor = self._transforms.inverse(spectral) + temporal
+        segments, channels, frames = waves.shape
+        return estimates.view(segments, -1, channels, frames)
+
+    def _precise(self) -> AbstractContextManager[Any]:
+        # OpenVINO has its precision compiled in.
+        if self.precision == "fp32" or self.backend == "openvino":
+            return nullcontext()
+        return torch.autocast(self._device.type, _DTYPES[self.precision])

@@ -1,0 +1,193 @@
+"""HTDemucs' core on a CPU through OpenVINO: converted once a network, and checked before it counts.
+
+A conversion is kept in the cache, named by the weights, OpenVINO's version and the precision. On
+its first segment it is held against torch; one that agrees too little is never used again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.contracts import PrecisionClass
+from tasks.separation.local.agreement import agreement_db
+from tasks.separation.models.digests import sha256_of
+
+log = logging.getLogger("stemwright")
+
+AGREES_DB: dict[PrecisionClass, float] = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0}
+_HINTS: dict[PrecisionClass, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+# Raised whenever `LeanCore` changes what it computes.
+_FORM = 1
+
+
+def is_installed() -> bool:
+    return find_spec("openvino") is not None
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/stemwright/openvino`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "stemwright" / "openvino"
+
+
+class OpenVinoCore:
+    """With the face of `LeanCore`: spectra and waves in, spectra and waves out.
+
+    Args:
+        folder: A conversion: `core.xml`, `core.bin` and, once checked, `checked.json`.
+        precision: What OpenVINO computes in.
+        reference: Makes the torch core, for the check.
+    """
+
+    def __init__(
+        self, folder: Path, precision: PrecisionClass, reference: Callable[[], nn.Module]
+    ) -> None:
+        import openvino
+
+        self._folder = folder
+        self._precision: PrecisionClass = precision
+        self._checked = (folder / "checked.json").is_file()
+        # Kept only as long as it may be needed: it holds the network's weights.
+        self._reference = None if self._checked else reference
+        # The exact core, once it is known that the conversion is none.
+        self._exact: nn.Module | None = None
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+        }
+        self._model = core.compile_model(folder / "core.xml", "CPU", settings)
+        self._request = self._model.create_infer_request()
+
+    @classmethod
+    def ready(
+        cls, weights: Path, precision: PrecisionClass, reference: Callable[[], nn.Module]
+    ) -> OpenVinoCore | None:
+        """The network's conversion, from the cache or made now; None where it can't be used."""
+        try:
+            folder = cache_folder() / _key(weights, precision)
+            if _refused(folder):
+                return None
+            if not (folder / "core.xml").is_file():
+                _convert(reference(), folder)
+            return cls(folder, precision, reference)
+        except Exception as error:
+            # OpenVINO raises plain RuntimeErrors; torch does the same work without it.
+            log.warning("OpenVINO can't run %s, torch does: %s", weights.name, _first_line(error))
+            return None
+
+    def __call__(
+        self, spectra: torch.Tensor, waves: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._exact is not None:
+            out: tuple[torch.Tensor, torch.Tensor] = self._exact(spectra, waves)
+            return out
+        parts = [self._infer(spectra[i : i + 1], waves[i : i + 1]) for i in range(len(waves))]
+        spectral, temporal = (torch.cat(part) for part in zip(*parts, strict=True))
+        if self._reference is not None:
+            return self._check(self._reference(), spectra, waves, spectral, temporal)
+        return spectral, temporal
+
+    def _infer(
+        self, spectra: torch.Tensor, waves: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # The conversion is of one segment: more at once gain nothing on a CPU.
+        self._request.infer([spectra.contiguous().numpy(), waves.contiguous().numpy()])
+        first, second = (self._request.get_output_tensor(i).data for i in range(2))
+        return torch.from_numpy(first.copy()), torch.from_numpy(second.copy())
+
+    def _check(
+        self,
+        exact: nn.Module,
+        spectra: torch.Tensor,
+        waves: torch.Tensor,
+        spectral: torch.Tensor,
+        temporal: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        true_spectral, true_temporal = exact(spectra, waves)
+        found = min(agreement_db(spectral, true_spectral), agreement_db(temporal, true_temporal))
+        sound = found >= AGREES_DB[self._precision]
+        record = {"agreement_db": round(found, 1), "sound": sound}
+        _write(self._folder / "checked.json", json.dumps(record))
+        self._reference = None
+        if sound:
+            log.info("OpenVINO agrees with torch to %.0f dB; it is used from now on", found)
+            return spectral, temporal
+        log.warning("OpenVINO agrees with torch to %.0f dB only: torch is used instead", found)
+        self._exact = exact
+        return true_spectral, true_temporal
+
+
+def _key(weights: Path, precision: PrecisionClass) -> str:
+    try:
+        installed = version("openvino")
+    except PackageNotFoundError:  # built from source
+        installed = "local"
+    return f"{sha256_of(weights)[:16]}-{_FORM}-{installed}-{precision}"
+
+
+def _refused(folder: Path) -> bool:
+    try:
+        record = json.loads((folder / "checked.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return not record.get("sound", False)
+
+
+def _convert(core: nn.Module, folder: Path) -> None:
+    """Trace the core for one segment and keep it; whoever comes second keeps the first one's."""
+    import openvino
+
+    log.info("converting the network for OpenVINO, once")
+    spectra, waves = example(core)
+    trace: Any = torch.jit.trace
+    with warnings.catch_warnings():
+        # That shapes become constants is what is wanted.
+        warnings.simplefilter("ignore")
+        traced = trace(core, (spectra, waves), check_trace=False)
+        shapes = [list(spectra.shape), list(waves.shape)]
+        model = openvino.convert_model(traced, example_input=(spectra, waves), input=shapes)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        openvino.save_model(model, made / "core.xml", compress_to_fp16=False)
+        made.replace(folder)
+    except OSError:
+        if not (folder / "core.xml").is_file():
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def example(core: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise in the shape of one segment's spectra and waves."""
+    draw = torch.Generator().manual_seed(0)
+    bins, steps, channels, frames = core.shape
+    return (
+        torch.randn(1, 2 * channels, bins, steps, generator=draw),
+        torch.randn(1, channels, frames, generator=draw),
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,315 @@
+"""What every engine of this machine does around its network: checks, spools, files, bookkeeping."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import resource
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tasks.contracts import EngineName, Mixture, Progress, SeparationSettings, StemSet
+from tasks.errors import ContractBroken, StemwrightError
+from tasks.separation.deadline import Watch, default_deadline_s, refuse_hopeless
+from tasks.separation.identity import separation_id
+from tasks.separation.mixtures import MixtureReader
+from tasks.separation.models.spec import ModelSpec
+from tasks.separation.stem_choice import kept_stems
+from tasks.separation.stem_files import Spool, check_format, common_gain, spools, write_stems
+from tasks.separation.tuning import Tuning
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Write = Callable[[NDArray[np.float32]], None]
+
+logger = logging.getLogger(__name__)
+
+
+class DeviceSeparator(ABC):
+    """Separates tracks on one device with one model, loaded once, at the first track.
+
+    Safe to call from several threads.
+
+    Args:
+        spec: From `find_model`.
+        device: Torch's name: `cpu`, `cuda:0`, `mps`, `xpu`.
+        reasons: Why this device, for the report.
+        clear_cache_between_jobs: Give the GPU's cached memory back after each track.
+        log_vram_usage: Log the GPU's memory after each track.
+        slots: Tracks that may be in flight on the device at once.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        device: str = "cpu",
+        reasons: tuple[str, ...] = (),
+        clear_cache_between_jobs: bool = False,
+        log_vram_usage: bool = False,
+        slots: int = 1,
+    ) -> None:
+        self.spec = spec
+        self.device = device
+        self.engine: EngineName = "local_cpu" if device.startswith("cpu") else "local_gpu"
+        self.slots = slots
+        self._reasons = reasons
+        self._clear_cache = clear_cache_between_jobs
+        self._log_vram = log_vram_usage
+        self._seats = threading.BoundedSemaphore(slots)
+        self._tuning = Tuning()
+
+    @property
+    @abstractmethod
+    def precision(self) -> str:
+        """The class of arithmetic: `fp32`, `fp16`, `bf16`. Part of a separation's identity."""
+
+    @property
+    def backend(self) -> str:
+        """The library that runs the network."""
+        return "torch"
+
+    @property
+    def batch(self) -> int:
+        """Segments in one forward pass; 0 where the library decides."""
+        return 0
+
+    @abstractmethod
+    def _stream(
+        self,
+        reader: MixtureReader,
+        stems: list[str],
+        settings: SeparationSettings,
+        write: Write,
+        on_share: Callable[[float], None],
+    ) -> None:
+        """Separate, giving blocks (stems, channels, frames) to `write` in order."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Let go of the model."""
+
+    def separation_id(self, settings: SeparationSettings) -> str:
+        """The identity that a separation with these settings has on this device."""
+        return separation_id(self.spec, settings, precision=self.precision)
+
+    def separate(
+        self,
+        mixture: Mixture,
+        folder: Path,
+        settings: SeparationSettings,
+        *,
+        only: frozenset[str] | None = None,
+        progress: Progress | None = None,
+        deadline_s: float | None = None,
+        stop: Callable[[], bool] | None = None,
+        gain: float | None = None,
+    ) -> StemSet:
+        """Separate a mixture into files in `folder`. Deterministic: same input, same bytes.
+
+        Args:
+            mixture: At the model's rate and channel count.
+            folder: Where `NAME.flac` or `NAME.wav` go.
+            settings: `stems` says which are kept.
+            only: Write only these of the kept stems: those that are to be made again.
+            progress: Told the share done.
+            deadline_s: Looked at between segments; a CPU has `default_deadline_s` without it. One
+                that can't be kept, by what was measured here, is refused at once.
+            stop: Asked between segments whether to end.
+            gain: The gain of the first writing, when stems are made again.
+
+        Raises:
+            SettingsError: A stem that the model hasn't, or FLAC with float samples.
+            ContractBroken: A mixture of another rate or channel count, or output that isn't finite.
+            CorruptAudio, SourceMissing: The mixture can't be read.
+            OutOfMemory, DiskFull, DeadlineMissed, Interrupted, WeightsRefused.
+        """
+        order = _Order(mixture, settings, only, progress, deadline_s, stop)
+        try:
+            return self._separate(order, folder, gain)
+        except StemwrightError as error:
+            raise error.about(track=mixture.ref.label, stage="separate") from error.__cause__
+
+    def close(self) -> None:
+        """Let go of the model and of the device's memory. A later `separate` loads it again."""
+        for _ in range(self.slots):
+            self._seats.acquire()
+        try:
+            self._forget()
+            self._release()
+        finally:
+            for _ in range(self.slots):
+                self._seats.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _separate(self, order: _Order, folder: Path, gain: float | None) -> StemSet:
+        mixture, settings = order.mixture, order.settings
+        kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
+        check_format(settings.format, settings.bit_depth)
+        self._check_fit(mixture)
+        if not mixture.silent:
+            speed = self._tuning.of(self.spec, self.device).speed if order.deadline_s else 0.0
+            refuse_hopeless(mixture.duration_s, order.deadline_s, speed)
+        written = tuple(name for name in kept if order.only is None or name in order.only)
+        # Stems made again get the gain that the others have, which takes all of them to find.
+        made = kept if gain is None else written
+        with MixtureReader(mixture) as reader, spools(folder, made, mixture.channels) as samples:
+            with self._seats:
+                watch = self._watch(order)
+                self._fill(reader, samples, order, watch)
+            gain = common_gain(samples, settings.bit_depth) if gain is None else gain
+            paths, gain = write_stems(
+                folder,
+                {name: samples[name] for name in written},
+                mixture.sample_rate_hz,
+                settings.format,
+                settings.bit_depth,
+                gain,
+                track=mixture.ref.label,
+            )
+        if order.progress:
+            order.progress(1.0)
+        return self._stem_set(order, kept, paths, gain, watch.elapsed_s)
+
+    def _watch(self, order: _Order) -> Watch:
+        # The clock starts when the device is this track's: waiting for it isn't its fault.
+        limit = order.deadline_s
+        if limit is None:
+            speed = self._tuning.of(self.spec, self.device).speed
+            limit = default_deadline_s(order.mixture.duration_s, self.device, speed)
+        return Watch(order.mixture.ref.label, limit, order.stop)
+
+    def _stem_set(
+        self,
+        order: _Order,
+        kept: tuple[str, ...],
+        paths: dict[str, Path],
+        gain: float,
+        took_s: float,
+    ) -> StemSet:
+        mixture = order.mixture
+        return StemSet(
+            track_id=mixture.track_id,
+            separation_id=self.separation_id(order.settings),
+            model=self.spec.name,
+            weights_sha256=self.spec.weights_sha256,
+            expected=kept,
+            stems=paths,
+            all_stems=len(kept) == len(self.spec.sources),
+            sample_rate_hz=mixture.sample_rate_hz,
+            channels=mixture.channels,
+            frames=mixture.frames,
+            gain=gain,
+            engine=self.engine,
+            provider="local",
+            device=self.device,
+            device_reasons=self._reasons,
+            stem_origins=dict.fromkeys(paths, self.engine),
+            separation_s=took_s,
+            backend=self.backend,
+            precision=self.precision,
+            batch=self.batch,
+            peak_vram_bytes=self._peak_vram_bytes(),
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+
+    def _fill(
+        self, reader: MixtureReader, samples: dict[str, Spool], order: _Order, watch: Watch
+    ) -> None:
+        """Separate into the spools; digital silence needs no forward pass: its stems are silent."""
+
+        def write(block: NDArray[np.float32]) -> None:
+            for spool, stem in zip(samples.values(), block, strict=True):
+                spool.write(stem)
+
+        def on_share(done: float) -> None:
+            watch.check(done)
+            if order.progress:
+                order.progress(done)
+
+        if reader.silent:
+            for block in reader.silence(len(samples)):
+                write(block)
+            return
+        try:
+            self._stream(reader, list(samples), order.settings, write, on_share)
+        finally:
+            self._after_track()
+
+    def _check_fit(self, mixture: Mixture) -> None:
+        ours = (self.spec.sample_rate_hz, self.spec.channels)
+        if (mixture.sample_rate_hz, mixture.channels) != ours:
+            raise ContractBroken(
+                f"the mixture has {mixture.channels} channels at {mixture.sample_rate_hz} Hz, "
+                f"{self.spec.name} needs {ours[1]} at {ours[0]} Hz.",
+                remedy="Normalize it to the model's rate first.",
+            )
+
+    def _peak_vram_bytes(self) -> int | None:
+        if not self.device.startswith("cuda"):
+            return None
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self.device))
+
+    def _after_track(self) -> None:
+        if self._log_vram and self.device.startswith("cuda"):
+            import torch
+
+            megabyte = 1024**2
+            logger.info(
+                "%s: %d MiB in use, %d MiB at the peak",
+                self.device,
+                torch.cuda.memory_allocated(self.device) // megabyte,
+                torch.cuda.max_memory_allocated(self.device) // megabyte,
+            )
+        if self._clear_cache:
+            self._release()
+
+    def _release(self) -> None:
+        if self.device.startswith("cuda"):
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()
+        elif self.device.startswith(("mps", "xpu")):
+            import torch
+
+            getattr(torch, self.device.partition(":")[0]).empty_cache()
+
+
+class _Order:
+    """What one call of `separate` asks for."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        settings: SeparationSettings,
+        only: frozenset[str] | None,
+        progress: Progress | None,
+        deadline_s: float | None,
+        stop: Callable[[], bool] | None,
+    ) -> None:
+        self.mixture = mixture
+        self.settings = settings
+        self.only = only
+        self.progress = progress
+        self.deadline_s = deadline_s
+        self.stop = stop
+
+
+def peak_rss_bytes() -> int:
+    """This process's largest resident memory so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
