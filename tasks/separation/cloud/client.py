@@ -30,6 +30,11 @@ class ServiceClient:
         self._wire = wire
         self._service = wire.service
 
+    @property
+    def whose(self) -> str:
+        """How a log line about the track begins."""
+        return self._wire.whose
+
     async def submit(self, order: Order) -> ServiceJob:
         """Upload the audio and have it separated.
 
@@ -80,8 +85,10 @@ class ServiceClient:
             if waits:
                 pause_s = policy.wait_s(waits - 1, wait_asked(fault) if fault else None)
                 said = fault.cause if fault else job.status
-                words = "job %s: %s; asked %d of %d times, again in %.1f s"
-                logger.log(self._wire.level, words, job.job_id, said, asked, asks, pause_s)
+                # That a job takes its time is no retry.
+                level = self._wire.level if fault else logging.DEBUG
+                words = "%sjob %s: %s; asked %d of %d times, again in %.1f s"
+                logger.log(level, words, self.whose, job.job_id, said, asked, asks, pause_s)
                 await self._wire.pause(pause_s)
             elif watch:
                 watch.check(0.0)
