@@ -168,13 +168,20 @@ class CloudApi(Value):
     @property
     def missing(self) -> str:
         """What stands in the way of asking it, as in "its api_key is not set"; or nothing."""
-        if not self.api_key.get_secret_value():
+        if not self.api_key.get_secret_value() and not self._may_be_keyless:
             return "its api_key is not set"
         if self.service != "stemwright":
             return ""
         if not self.base_url:
             return "its base_url is not set"
         return "its base_url is the article's example" if self._is_example else ""
+
+    @property
+    def _may_be_keyless(self) -> bool:
+        """`stemwright endpoint` without keys listens on the loopback, and nowhere else."""
+        from tasks.separation.cloud.addresses import is_on_loopback
+
+        return self.service == "stemwright" and is_on_loopback(self.base_url)
 
     @property
     def _is_example(self) -> bool:

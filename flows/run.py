@@ -16,6 +16,7 @@ from blocks.redaction import install_redaction
 from blocks.settings import StemwrightSettings, load_settings
 from flows.artifacts import FlaggedPages, ProgressArtifact, write_results_table
 from flows.assemble import assemble
+from flows.logs import set_level
 from flows.parameters import RunControl, Separation, overrides_of
 from flows.pipeline import run_window
 from flows.saved_blocks import SavedBlocks
@@ -39,6 +40,7 @@ def settings_of(
         overrides_of(separation, control),
         block=[*named, *(blocks.layers() if blocks else ())],
     )
+    set_level(settings.logging.level)
     install_redaction(settings.secrets())
     return settings
 

@@ -48,12 +48,14 @@ class StemwrightError(Exception):
     Attributes:
         submitted: Whether a service may have a job of it; False where it certainly has none.
         cost_usd: What a service charged for a job that came to nothing, where that is known.
+        tried_enough: It can pass, but was tried as often as this run may try it.
     """
 
     retryable: ClassVar[bool] = False
     default_remedy: ClassVar[str] = ""
     submitted: bool = True
     cost_usd: float = 0.0
+    tried_enough: bool = False
 
     def __init__(self, cause: str, *, track: str = "", stage: str = "", remedy: str = "") -> None:
         super().__init__(cause)

@@ -100,7 +100,8 @@ def _attempt(stage: Stage, work: Work, batch: Batch, crew: Crew) -> _Attempt:
             error = typed(raised, journey, stage)
             if not isinstance(raised, StemwrightError):
                 get_run_logger().exception("%s failed in %s", journey.label, stage)
-            if isinstance(error, PassingError) and not crew.stopping():
+            passes = isinstance(error, PassingError) and not error.tried_enough
+            if passes and not crew.stopping():
                 attempt.passing.append((journey, error))
             else:
                 _end_failed(journey, error, crew)

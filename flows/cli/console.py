@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.logs import LOGGERS, set_level
 from tasks.errors import SettingsError, StemwrightError
 
 # Without a terminal there is no width to keep to, and a table that wraps reads badly in a log.
@@ -132,7 +133,9 @@ class _OnStderr(logging.Handler):
 
 def set_up_logging(level: str) -> None:
     """Our own log lines on stderr; other libraries' only when they are warnings."""
-    logger = logging.getLogger("stemwright")
-    logger.handlers[:] = [_OnStderr()]
-    logger.setLevel(level)
-    logger.propagate = False
+    handler = _OnStderr()
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+    set_level(level)

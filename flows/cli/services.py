@@ -62,14 +62,17 @@ def _asked(check: str, service: CloudApi) -> Finding:
         fix = "Check engine.base_url and the network."
         return Finding(check=check, state="problem", text=text, fix=fix)
     if key is not None and key.status_code in (401, 403):
-        text = f"{service.label}: {dialect.base_url} rejects the API key ({key.status_code})"
+        verb = "rejects the API key" if dialect.auth() else "needs an API key"
+        text = f"{service.label}: {dialect.base_url} {verb} ({key.status_code})"
         fix = "Set engine.api_key (or STEMWRIGHT_ENGINE__API_KEY) to a valid key."
         return Finding(check=check, state="problem", text=text, fix=fix)
     if answer.status_code >= 500 or (ours and answer.status_code >= 400):
         text = f"{service.label}: {url} answers {answer.status_code}"
         fix = "Check engine.base_url and the service."
         return Finding(check=check, state="warning", text=text, fix=fix)
-    taken = "it takes the key" if ours else "a key is set, and was not tried"
+    taken = "a key is set, and was not tried"
+    if ours:
+        taken = "it takes the key" if dialect.auth() else "it needs no key"
     return Finding(check=check, state="ok", text=f"{service.label}: {url} answers; {taken}")
 
 

@@ -36,11 +36,11 @@ def error_of_status(status: int, reason: str = "", retry_after: str = "") -> Ste
 def retry_after_s(header: str) -> float | None:
     """Seconds of a `Retry-After` header, which holds a number or a date."""
     header = header.strip()
-    if header.isdigit():
+    if header.isascii() and header.isdigit():
         return float(header)
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

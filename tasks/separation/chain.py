@@ -264,7 +264,8 @@ class _Passage:
             log.info("%s: not to %s: %s", self._label, leg.name, error.cause)
             return
         self._errors.append(error)
-        log.info("%s: %s hands it on: %s", self._label, leg.name, error.cause)
+        does = "can't do it" if leg is self._chain.legs[-1] else "hands it on"
+        log.info("%s: %s %s: %s", self._label, leg.name, does, error.cause)
         # A service's other refusals may be of this one order.
         if isinstance(error, KeyRejected | BudgetSpent if leg.is_service else SettingsError):
             self._chain.lose(leg, error)
@@ -273,7 +274,8 @@ class _Passage:
         """The error of a track that no engine took, or that all failed at."""
         passing = [error for error in self._errors if isinstance(error, PassingError)]
         if self._errors and (passing or not self._waits):
-            error = passing[0] if passing else self._errors[-1]
+            # The one that this run may still try again, if there is one.
+            error = min(passing or self._errors[-1:], key=lambda one: one.tried_enough)
             others = len(self._route) > 1
             return _with_route(error, self._route) if others else error
         if self._waits:

@@ -46,7 +46,7 @@ def refuse_hopeless(duration_s: float, deadline_s: float | None, speed: float) -
 class Watch:
     """Ends a separation that ran out of time or was asked to stop.
 
-    `clock` is in seconds and only ever grows.
+    `clock` is in seconds and only ever grows; `track` is whose time it is.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Watch:
         stop: Callable[[], bool] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._track = track
+        self.track = track
         self._deadline_s = deadline_s
         self._stop = stop
         self._clock = clock
@@ -76,12 +76,12 @@ class Watch:
         if self._stop and self._stop():
             raise Interrupted(
                 f"the run was asked to stop, {done:.0%} into the separation.",
-                track=self._track,
+                track=self.track,
                 stage="separate",
             )
         if self._deadline_s is not None and self.elapsed_s > self._deadline_s:
             raise DeadlineMissed(
                 f"its {self._deadline_s:g} s ran out with {done:.0%} of the separation done.",
-                track=self._track,
+                track=self.track,
                 stage="separate",
             )

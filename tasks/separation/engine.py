@@ -7,8 +7,9 @@ import logging
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tasks.contracts import (
 )
 from tasks.errors import ContractBroken, DeadlineMissed, SettingsError, SourceMissing
 from tasks.separation.cloud import RetryPolicy, SeparationApi
+from tasks.separation.cloud.addresses import is_on_loopback
 from tasks.separation.cloud.downloads import Download
 from tasks.separation.hardware import Hardware, detect
 from tasks.separation.legs import LocalEngine
@@ -48,7 +50,7 @@ class StemSeparationEngine:
     CPU; `provider` fixes it. No call blocks the event loop.
 
     Args:
-        api_key: The service's key.
+        api_key: The service's key; a service on this machine's loopback may need none.
         base_url: The service; the example's address counts as none.
         provider: `auto`, `local_gpu`, `cloud`, `local_cpu`.
         workload: A row of the decision matrix, for `auto`.
@@ -57,7 +59,7 @@ class StemSeparationEngine:
         offline: No network at all.
         output_dir: Where stems of local separations go, in `NAME_stems/`; by default beside
             each file.
-        deadline_s: Time for one local separation; a CPU has a default.
+        deadline_s: Time for one separation, a service's from its submit on; a CPU has a default.
         max_retries: How often a job is asked for.
         backoff_multiplier: Growth of the waits between.
         max_backoff_seconds: Longest wait.
@@ -96,7 +98,8 @@ class StemSeparationEngine:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-        configured = bool(key.get_secret_value()) and base_url.rstrip("/") != EXAMPLE_URL
+        keyed = bool(key.get_secret_value()) and base_url.rstrip("/") != EXAMPLE_URL
+        configured = keyed or is_on_loopback(base_url)
         self.model = model or _MODEL
         # The article's constructor names none: then none is asked for, and the service has its own.
         self._asked_model = model
@@ -126,6 +129,7 @@ class StemSeparationEngine:
         self._stop = threading.Event()
         self._running: dict[str, asyncio.Future[dict[str, str]]] = {}
         self._folders: dict[Path, Path] = {}
+        self._submitted: dict[str, float] = {}
 
     @property
     def use_local_gpu(self) -> bool:
@@ -151,9 +155,13 @@ class StemSeparationEngine:
         if not await asyncio.to_thread(source.file_path.is_file):
             raise SourceMissing(f"there is no file at {source.file_path}.", stage="separate")
         if self.route.engine == "cloud":
-            return await self.api.submit(
-                source.file_path, format=stem_format, model=self._asked_model
-            )
+            began = asyncio.get_running_loop().time()
+            async with self._in_time(began, source.file_path.name):
+                job = await self.api.submit(
+                    source.file_path, format=stem_format, model=self._asked_model
+                )
+            self._submitted[job.job_id] = began
+            return job
         separator = await self._local()
         if source.sample_rate != separator.spec.sample_rate_hz:
             raise SettingsError(
@@ -191,7 +199,10 @@ class StemSeparationEngine:
         if job.status == "complete":
             return job
         if self.route.engine == "cloud":
-            return await self.api.wait(job, max_retries=max_retries)
+            now = asyncio.get_running_loop().time()
+            began = self._submitted.get(job.job_id, now)
+            async with self._in_time(began, f"the job {job.job_id}"):
+                return await self.api.wait(job, max_retries=max_retries)
         running = self._running.get(job.job_id)
         if running is None:
             raise ContractBroken(f"this engine has no job {job.job_id}.", stage="separate")
@@ -261,6 +272,18 @@ class StemSeparationEngine:
         if route.warning:
             logger.warning(route.warning)
         return route
+
+    @asynccontextmanager
+    async def _in_time(self, began: float, what: str) -> AsyncIterator[None]:
+        until = None if self._deadline_s is None else began + self._deadline_s
+        try:
+            async with asyncio.timeout_at(until):
+                yield
+        except TimeoutError as error:
+            raise DeadlineMissed(
+                f"{what} was not complete within {self._deadline_s:g} s of its submit.",
+                stage="separate",
+            ) from error
 
     async def _local(self) -> LocalEngine:
         async with self._loading:

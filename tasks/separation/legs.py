@@ -133,6 +133,10 @@ def accounts(
     except StemwrightError as error:
         if leg.budget and reserved and not error.submitted:
             leg.budget.release(mixture.track_id, name)
+        elif leg.budget and error.cost_usd:
+            # What it charged for nothing is spent; another try is another charge.
+            usd = price if leg.price_is_set else error.cost_usd
+            leg.budget.settle(mixture.track_id, name, usd=usd)
         if leg.breaker:
             _tell(leg.breaker, error)
         raise

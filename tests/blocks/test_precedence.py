@@ -182,6 +182,11 @@ def test_durations_of_the_audio_policy_are_those_of_ingest() -> None:
         ("", "https://stems.test/v1", False),
         ("k-123456", "https://api.example.com/v1/", False),
         ("k-123456", "https://stems.test/v1", True),
+        # `stemwright endpoint` needs no key on the loopback, which nobody else can reach.
+        ("", "http://127.0.0.1:8765/v1", True),
+        ("", "http://localhost:8765/v1", True),
+        ("", "http://[::1]:8765/v1", True),
+        ("", "http://10.0.0.1:8765/v1", False),
     ],
 )
 def test_a_service_is_configured_by_a_key_and_an_address(

@@ -15,7 +15,7 @@ from tasks.errors import DiskFull
 from tasks.recording import Library
 from tasks.separation import breaker
 from tests.flows.studio import Ran, finished_in, run_catalog, write_config, write_track
-from tests.separation.loopback import KEY, Answer, LoopbackService, as_json, serve
+from tests.separation.loopback import KEY, Answer, LoopbackService, Misdeed, as_json, serve
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -35,7 +35,16 @@ def music(folder: Path, count: int) -> list[Path]:
     return [write_track(folder / f"music/{seed}.flac", seed) for seed in range(count)]
 
 
-def settings(folder: Path, models_dir: Path, service: LoopbackService, **engine: Any) -> Path:
+STORM = [as_json(503, {"detail": "busy"})] * 99
+
+
+def settings(
+    folder: Path,
+    models_dir: Path,
+    service: LoopbackService,
+    retries: int = 0,
+    **engine: Any,
+) -> Path:
     ours = {
         "provider": "cloud",
         "api_key": KEY,
@@ -44,7 +53,7 @@ def settings(folder: Path, models_dir: Path, service: LoopbackService, **engine:
         "max_backoff_seconds": 0.05,
         "fallback_to_local": True,
     }
-    run = {"window": 1, "separate_retries": 0}
+    run = {"window": 1, "separate_retries": retries, "retry_delay_seconds": 0.01}
     return write_config(folder / "c.yaml", models_dir, engine=ours | engine, run=run)
 
 
@@ -220,3 +229,44 @@ def test_a_full_disk_ends_the_run_and_one_track_too_many_does_not(
     monkeypatch.undo()
     again = run_catalog(sources, tmp_path / "library", config)
     assert (again.summary.done, again.summary.already) == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("planned", "submits", "asks", "jobs_in_all"),
+    [
+        ({"POST separate": STORM}, 3, 0, 1),
+        ({"GET jobs": STORM}, 1, 3, 1),
+        # A failed job is no use to the next run, which orders anew.
+        ({"GET jobs": [as_json(200, {"job_id": "x", "status": "failed"})] * 9}, 1, 1, 2),
+    ],
+    ids=["a storm at the submit", "a storm at the asks", "a job that failed"],
+)
+def test_the_stage_s_retries_do_not_multiply_the_service_s(
+    tmp_path: Path,
+    models_dir: Path,
+    service: LoopbackService,
+    planned: dict[str, list[Answer | Misdeed]],
+    submits: int,
+    asks: int,
+    jobs_in_all: int,
+) -> None:
+    config = settings(tmp_path, models_dir, service, retries=2, fallback_to_local=False)
+    service.planned = {kind: list(answers) for kind, answers in planned.items()}
+    ran = run_catalog(music(tmp_path, 1), tmp_path / "library", config)
+    assert (ran.summary.done, ran.summary.failed) == (0, 1)
+    assert (service.count("POST separate"), service.count("GET jobs")) == (submits, asks)
+    # The next run may try again, and does.
+    service.planned = {}
+    again = run_catalog(music(tmp_path, 1), tmp_path / "library", config)
+    assert (again.summary.done, again.summary.failed) == (1, 0)
+    assert len(service.jobs) == jobs_in_all
+
+
+def test_stems_that_do_not_come_are_fetched_again_by_the_stage(
+    tmp_path: Path, models_dir: Path, service: LoopbackService
+) -> None:
+    config = settings(tmp_path, models_dir, service, retries=2, fallback_to_local=False)
+    service.planned = {"GET stems": STORM[:12]}
+    ran = run_catalog(music(tmp_path, 1), tmp_path / "library", config)
+    assert (ran.summary.done, ran.summary.failed) == (1, 0)
+    assert (service.count("POST separate"), len(service.jobs)) == (1, 1)

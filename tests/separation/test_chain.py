@@ -471,3 +471,19 @@ def test_stems_made_again_are_only_those(service: Make, make_mixture: MixtureMak
     assert set(made.stems) == {"drums"}
     assert [call["only"] for call in (*first.calls, *second.calls)] == [{"drums"}] * 2
     assert made.gain == 0.5
+
+
+def test_what_a_service_charged_for_nothing_is_spent(
+    service: Make, make_mixture: MixtureMaker, tmp_path: Path
+) -> None:
+    error = ContractBroken("the job names no stems.")
+    error.cost_usd = 0.07
+    engine = service("lalal", error, None)
+    engine.cost_usd = 0.05
+    budget = Budget("lalal", Limit(usd=1), folder=tmp_path)
+    chain = EngineChain([leg(engine, budget=budget, price_usd=lambda mixture, settings: 0.5)])
+    mixture = make_mixture()
+    with pytest.raises(ContractBroken):
+        separate(chain, mixture)
+    separate(chain, mixture)
+    assert budget.spent().usd == pytest.approx(0.12)

@@ -418,6 +418,9 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after_s(format_datetime(now + timedelta(seconds=90), usegmt=True), now) == 90
     assert retry_after_s(format_datetime(now - timedelta(days=1), usegmt=True), now) == 0
     assert retry_after_s("soon") is None
+    # Digits that aren't ASCII, and a time zone beyond any.
+    assert retry_after_s("\u00b2") is None
+    assert retry_after_s("Mon, 01 Jan 2024 00:00:00 +99999999999999") is None
     assert retry_after_s(None) is None
 
 

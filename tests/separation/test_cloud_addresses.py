@@ -58,6 +58,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
         ("172.16.0.1", "private"),
         ("100.64.0.1", "private"),
         ("fd00::1", "private"),
+        ("fec0::1", "private"),
         ("::ffff:10.0.0.1", "private"),
         ("2002:0a00:0001::", "private"),
         ("169.254.169.254", "link-local"),

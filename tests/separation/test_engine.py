@@ -237,6 +237,27 @@ def test_the_examples_address_is_no_service() -> None:
         StemSeparationEngine(api_key="a key", provider="cloud")
 
 
+def test_a_service_on_the_loopback_needs_no_key() -> None:
+    engine = StemSeparationEngine(base_url="http://127.0.0.1:8765/v1")
+    assert engine.route.engine == "cloud"
+    asyncio.run(engine.close())
+
+
+def test_a_deadline_counts_from_the_submit(service: LoopbackService, song: Path) -> None:
+    service.planned["GET jobs"] = [as_json(200, {"job_id": "x", "status": "queued"})] * 9999
+
+    async def main() -> None:
+        how = {"deadline_s": 0.5, "max_retries": 9999, "max_backoff_seconds": 0.01}
+        async with StemSeparationEngine(KEY, service.base_url, **how) as engine:  # type: ignore[arg-type]
+            job = await engine.submit_separation(AudioSource(file_path=song))
+            for _ in range(2):  # asking anew doesn't start the clock anew
+                with pytest.raises(DeadlineMissed, match=r"within 0\.5 s of its submit"):
+                    await engine.poll_job_status(job)
+
+    asyncio.run(main())
+    assert len(service.jobs) == 1
+
+
 def test_options_out_of_range_are_named() -> None:
     with pytest.raises(SettingsError, match=r"engine\.backoff_multiplier"):
         StemSeparationEngine(backoff_multiplier=0.5)

@@ -82,7 +82,21 @@ def kind_of(address: str) -> Kind:
         return "link-local"
     if inner.is_multicast or inner.is_reserved or inner.is_unspecified:
         return "reserved"
-    return "public" if inner.is_global and parsed.is_global else "private"
+    # Site-local IPv6 (RFC 3879) is deprecated, and still routed inside some networks.
+    local = isinstance(inner, ipaddress.IPv6Address) and inner.is_site_local
+    return "public" if inner.is_global and parsed.is_global and not local else "private"
+
+
+def is_on_loopback(base_url: str) -> bool:
+    """Whether a service is on this machine's loopback, where an endpoint may need no key.
+
+    Names but `localhost` aren't looked up.
+    """
+    try:
+        host = origin(base_url)[1]
+        return host == "localhost" or kind_of(host) == "loopback"
+    except (ContractBroken, ValueError):
+        return False
 
 
 class Guard:

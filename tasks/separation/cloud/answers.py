@@ -56,6 +56,10 @@ class KeyTaken(ContractBroken):
 class NotConnected(NetworkFault):
     """No connection was had, so the service has seen nothing of the request."""
 
+    default_remedy = (
+        "Check engine.base_url, and that the service is there; then run the same command again."
+    )
+
 
 async def read_answer(response: httpx.Response) -> Answer:
     """A whole answer, if it is no longer than one may be.
@@ -127,8 +131,8 @@ def refusal(answer: Answer, asked_for: str) -> StemwrightError:
 
 
 def network_fault(error: httpx.HTTPError, url: httpx.URL | str) -> NetworkFault:
-    """A transport's exception in words; names the host, never the query or the key."""
-    host = httpx.URL(url).host
+    """A transport's exception in words; names host and port, never the query or the key."""
+    host = httpx.URL(url).netloc.decode("ascii", "replace")
     words = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         words = f"no answer in time ({type(error).__name__})"

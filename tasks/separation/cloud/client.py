@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import DeadlineMissed, PassingError, from_os_error
@@ -30,6 +31,11 @@ class ServiceClient:
         self._wire = wire
         self._service = wire.service
 
+    @property
+    def whose(self) -> str:
+        """How a log line about the track begins."""
+        return self._wire.whose
+
     async def submit(self, order: Order) -> ServiceJob:
         """Upload the audio and have it separated.
 
@@ -37,7 +43,8 @@ class ServiceClient:
             As `Wire.send`, `Service.check` and `Service.submit`.
         """
         self._service.check(order)
-        return await self._service.submit(self._wire, order)
+        with _tried_enough():
+            return await self._service.submit(self._wire, order)
 
     async def ask(self, job: ServiceJob, order: Order) -> ServiceJob:
         """A job as it stands, without trying again.
@@ -70,6 +77,17 @@ class ServiceClient:
             JobFailed: In the service's own words.
             Others: As `ask`.
         """
+        with _tried_enough():
+            return await self._waited(job, order, max_retries, changed, while_it_moves)
+
+    async def _waited(
+        self,
+        job: ServiceJob,
+        order: Order,
+        max_retries: int | None,
+        changed: Callable[[ServiceJob], Awaitable[object]] | None,
+        while_it_moves: bool,
+    ) -> ServiceJob:
         policy, watch = self._wire.policy, self._wire.watch
         asks = max_retries or policy.max_retries
         fault: PassingError | None = None
@@ -80,8 +98,10 @@ class ServiceClient:
             if waits:
                 pause_s = policy.wait_s(waits - 1, wait_asked(fault) if fault else None)
                 said = fault.cause if fault else job.status
-                words = "job %s: %s; asked %d of %d times, again in %.1f s"
-                logger.log(self._wire.level, words, job.job_id, said, asked, asks, pause_s)
+                # That a job takes its time is no retry.
+                level = self._wire.level if fault else logging.DEBUG
+                words = "%sjob %s: %s; asked %d of %d times, again in %.1f s"
+                logger.log(level, words, self.whose, job.job_id, said, asked, asks, pause_s)
                 await self._wire.pause(pause_s)
             elif watch:
                 watch.check(0.0)
@@ -141,6 +161,16 @@ class ServiceClient:
             As `Wire.send`.
         """
         await self._service.forget(self._wire.patient(_FORGET_TRIES), job)
+
+
+@contextmanager
+def _tried_enough() -> Iterator[None]:
+    """What comes through here was tried as often as the policy says, or would be paid again."""
+    try:
+        yield
+    except PassingError as error:
+        error.tried_enough = True
+        raise
 
 
 def is_complete(job: ServiceJob) -> bool:

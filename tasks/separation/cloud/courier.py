@@ -112,14 +112,15 @@ class Courier:
 
     async def _anew(self, entry: Entry, error: StemwrightError) -> Entry:
         """The same entry with a new key and no job."""
-        logger.warning("%s It is submitted anew.", error.cause)
+        logger.warning("%s%s It is submitted anew.", self._client.whose, error.cause)
         await self.drop(entry)
         return await self._open(entry.subject.stems)
 
     async def _submitted(self, entry: Entry) -> Entry:
         """The entry with its job: the one that it has, else a new one."""
         if entry.job is not None and entry.order is not None:
-            logger.info("going on with the job %s of an earlier run", entry.job.job_id)
+            words = "%sgoing on with the job %s of an earlier run"
+            logger.info(words, self._client.whose, entry.job.job_id)
             return entry
         try:
             order = await self._order(entry.subject.stems, entry.idempotency_key)
@@ -153,7 +154,7 @@ class Courier:
         for name in order.stems:
             if name not in urls and name not in job.absent:
                 said = job.broken.get(name, "the service's complete job lacks it")
-                logger.warning("the stem %s: %s", name, said)
+                logger.warning("%sthe stem %s: %s", self._client.whose, name, said)
         found = await together(self._one(job, order, name, url) for name, url in urls.items())
         return [a.model_copy(update={"gain": job.gain}) for a in found if a is not None]
 
@@ -164,7 +165,8 @@ class Courier:
             try:
                 return await self._client.fetch(url, path, self._expected)
             except (StemGone, StemUnsound) as error:
-                logger.info("%s Its URL is asked for again.", error.cause)
+                whose = self._client.whose
+                logger.info("%s%s Its URL is asked for again.", whose, error.cause)
                 fresh = await self._client.wait(_asked_anew(job), order)
                 url = (fresh.stems or {}).get(name, "")
                 if not url:
@@ -173,7 +175,8 @@ class Courier:
         except AddressRefused:
             raise
         except (ContractBroken, JobFailed) as error:
-            logger.warning("the stem %s doesn't count: %s", name, error.cause)
+            words = "%sthe stem %s doesn't count: %s"
+            logger.warning(words, self._client.whose, name, error.cause)
             return None
 
 

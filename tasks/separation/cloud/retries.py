@@ -43,13 +43,12 @@ class RetryPolicy(Value):
 
 def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
     """`Retry-After` in seconds from now, from either of its forms (RFC 9110, 10.2.3)."""
-    if not header:
-        return None
-    if header.strip().isdigit():
-        return float(header.strip())
+    text = (header or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
     try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

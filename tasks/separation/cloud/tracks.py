@@ -97,12 +97,13 @@ async def make(
     """
     track_id = track.mixture.track_id
     if track.regenerates and memory.was_in_vain(track_id, track.wanted):
-        logger.warning("%s was asked for twice in vain", ", ".join(track.wanted))
+        words = "%s: %s was asked for twice in vain"
+        logger.warning(words, track.mixture.ref.label, ", ".join(track.wanted))
         return Made({}, {}, 1.0 if track.gain is None else track.gain, 0.0)
     deliveries = [await courier.bring(track.wanted)]
     missing = _missing(track, deliveries)
     if missing and not track.regenerates:
-        await _ask_once_more(courier, deliveries, missing)
+        await _ask_once_more(track, courier, deliveries, missing)
     if left := _missing(track, deliveries):
         memory.asked_in_vain(track_id, left)
     useful = [delivery for delivery in deliveries if delivery.names]
@@ -124,11 +125,11 @@ async def make(
 
 
 async def _ask_once_more(
-    courier: Courier, deliveries: list[Delivery], missing: tuple[str, ...]
+    track: Track, courier: Courier, deliveries: list[Delivery], missing: tuple[str, ...]
 ) -> None:
     """Have another job make what the first one didn't."""
-    first = deliveries[0]
-    logger.info("asking once more for %s", ", ".join(missing))
+    first, label = deliveries[0], track.mixture.ref.label
+    logger.info("%s: asking once more for %s", label, ", ".join(missing))
     if not first.names:
         # Nothing of it is any use, so no later run should go on with it.
         await courier.drop(first.entry)
@@ -138,7 +139,8 @@ async def _ask_once_more(
         if not first.names:
             raise
         # What the first job made still counts; somebody else may make the rest.
-        logger.warning("%s can't be had here: %s", ", ".join(missing), fault.cause)
+        words = "%s: %s can't be had here: %s"
+        logger.warning(words, label, ", ".join(missing), fault.cause)
 
 
 async def _put(track: Track, deliveries: list[Delivery]) -> tuple[dict[str, Path], float]:

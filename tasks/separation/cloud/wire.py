@@ -101,6 +101,11 @@ class HttpWire:
             logging.INFO if log_retries else logging.DEBUG,
         )
 
+    @property
+    def whose(self) -> str:
+        """How a log line about the track begins; nothing where there is no track."""
+        return f"{self.watch.track}: " if self.watch else ""
+
     def under(self, watch: Watch | None) -> HttpWire:
         """The same wire for one track."""
         return replace(self, watch=watch)
@@ -230,9 +235,9 @@ class HttpWire:
                 if repeat == "never" or last or self.is_too_long(asked_s):
                     raise
                 pause_s = self.policy.wait_s(tried, asked_s)
-                words = "%s: %s Try %d of %d in %.1f s"
-                tries = self.policy.max_retries
-                logger.log(self.level, words, doing, error.cause, tried + 2, tries, pause_s)
+                words = "%s%s: %s Try %d of %d in %.1f s"
+                which = (tried + 2, self.policy.max_retries, pause_s)
+                logger.log(self.level, words, self.whose, doing, error.cause, *which)
             await self.pause(pause_s)
         raise AssertionError("a retry policy has at least one try")
 
