@@ -228,7 +228,7 @@ def audio_separator() -> Contender:
 
 
 def unblend() -> Contender:
-    """On this environment's torch; its own torchaudio and torchcodec want CUDA's libraries."""
+    """On this environment's torch; it needs CUDA's libraries, and FFmpeg's (4 to 8)."""
     name = "unblend"
     models_file = BUILD / name / "models.yaml"
 
