@@ -8,10 +8,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types format benchmark benchmark-quality constraints clean
+.PHONY: help setup demo test test-slow lint types format benchmark benchmark-quality benchmark-separation constraints clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
 
 setup: $(READY) ## the virtual environment, with pip, at the versions of constraints.txt
 
@@ -52,6 +52,11 @@ benchmark: $(READY) ## measure: memory, speed, the pipeline's own cost, waiting 
 	$(BIN)/python -m tests.benchmarks.catalog_cost
 	$(BIN)/python -m tests.benchmarks.quality.cost
 	$(MAKE) benchmark-quality
+
+benchmark-separation: $(READY) ## full-size HTDemucs beside stock demucs and peers, in speed and memory, and on a GPU if there is one; hours
+	$(BIN)/python -m tests.benchmarks.separation_speed
+	$(BIN)/python -m tests.benchmarks.separation_memory --model random_htdemucs
+	$(BIN)/python -m tests.benchmarks.gpu
 
 QUALITY := build/quality
 

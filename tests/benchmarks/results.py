@@ -6,6 +6,7 @@ import os
 import platform
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -19,6 +20,11 @@ def machine() -> str:
                 model = line.split(":", 1)[1].strip()
                 break
     return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+
+
+def use_cores(count: int) -> None:
+    """Leave this process and its children the first so many of the cores that it may use."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def write_result(name: str, table: str) -> None:
