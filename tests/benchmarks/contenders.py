@@ -129,16 +129,16 @@ def ours(
     options: dict[str, Any] | None = None,
     environment: dict[str, str] | None = None,
 ) -> Contender:
-    """Our separator with options of `LocalSeparator`."""
+    """Our separator with some `LocalOptions`."""
 
     def command(job: Job) -> list[str]:
-        given = {"device": job.device, **(options or {})}
         return [
             *(sys.executable, "-m", "tests.benchmarks.separate_once"),
             *map(str, job.tracks),
             str(job.out),
             *("--model", job.model, "--models-dir", str(MODELS)),
-            *("--stems", job.stem or "", "--options", json.dumps(given)),
+            *("--stems", job.stem or "", "--device", job.device),
+            *("--options", json.dumps(options or {})),
             *("--bit-depth", "32f" if job.bit_depth == 32 else str(job.bit_depth)),
         ]
 

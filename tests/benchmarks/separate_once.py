@@ -8,11 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import soundfile
 
-from tasks.contracts import BitDepth, Mixture, SeparationSettings, SourceFormat, TrackRef
+from tasks.contracts import (
+    BitDepth,
+    LocalOptions,
+    Mixture,
+    SeparationSettings,
+    SourceFormat,
+    TrackRef,
+)
 from tasks.separation import LocalSeparator
 from tasks.separation.models import find_model
 
@@ -24,15 +30,12 @@ def separate(
     out: Path,
     models_dir: Path,
     settings: SeparationSettings,
-    options: dict[str, Any],
+    device: str,
+    options: LocalOptions,
 ) -> None:
-    """Separate each track into `OUT/TRACK/STEM.FORMAT`, with one separator for all of them.
-
-    Args:
-        options: Keyword arguments of `LocalSeparator`.
-    """
+    """Separate each track into `OUT/TRACK/STEM.FORMAT`, with one separator for all of them."""
     spec = find_model(settings.model, models_dir=models_dir, offline=True)
-    with LocalSeparator(spec, **options) as separator:
+    with LocalSeparator(spec, device=device, options=options) as separator:
         for track in tracks:
             separator.separate(mixture_of(track), out / track.stem, settings, deadline_s=1e9)
 
@@ -70,7 +73,8 @@ def main() -> None:
     parser.add_argument(
         "--bit-depth", choices=["24", "32f"], default="32f", help="of the WAV files"
     )
-    parser.add_argument("--options", type=json.loads, default={}, help="LocalSeparator's, as JSON")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--options", type=json.loads, default={}, help="LocalOptions, as JSON")
     given = parser.parse_args()
     settings = SeparationSettings(
         model=given.model,
@@ -79,7 +83,8 @@ def main() -> None:
         format="wav",
         bit_depth=given.bit_depth,
     )
-    separate(given.tracks, given.out, given.models_dir, settings, given.options)
+    options = LocalOptions(**given.options)
+    separate(given.tracks, given.out, given.models_dir, settings, given.device, options)
 
 
 if __name__ == "__main__":

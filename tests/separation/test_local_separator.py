@@ -184,7 +184,7 @@ def test_a_stem_made_again_is_the_one_that_was_lost(
 def test_silence_gives_silent_stems_without_a_forward_pass(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_loading, "load_model", lambda *_: pytest.fail("no model is needed"))
+    monkeypatch.setattr(local_loading, "load_network", lambda *_: pytest.fail("no model is needed"))
     mixture = make_mixture(np.zeros((2, 44_100), np.float32))
     found = LocalSeparator(tiny).separate(mixture, tmp_path / "s", SeparationSettings(model="tiny"))
     assert all(read(path).shape == (2, 44_100) for path in found.stems.values())
@@ -239,14 +239,14 @@ def test_progress_grows_to_one(
 def test_threads_share_one_model(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loads: list[str] = []
-    load = local_loading.load_model
+    loads: list[int] = []
+    load = local_loading.load_network
 
-    def counted(spec: ModelSpec, device: str) -> torch.nn.Module:
-        loads.append(device)
-        return load(spec, device)
+    def counted(spec: ModelSpec, index: int) -> torch.nn.Module:
+        loads.append(index)
+        return load(spec, index)
 
-    monkeypatch.setattr(local_loading, "load_model", counted)
+    monkeypatch.setattr(local_loading, "load_network", counted)
     mixture = make_mixture(seconds=0.3)
     results: list[StemSet] = []
     with LocalSeparator(tiny) as separator:
@@ -263,7 +263,7 @@ def test_threads_share_one_model(
         for thread in threads:
             thread.join()
     assert len(results) == 3
-    assert loads == ["cpu"]
+    assert loads == [0]
 
 
 def test_out_of_memory_is_named(

@@ -35,7 +35,7 @@ from tasks.separation.models import (
     find_model,
     import_checkpoint,
     list_models,
-    load_model,
+    load_network,
     registry,
     unblend_registry,
     verify,
@@ -175,7 +175,7 @@ def test_a_published_checkpoint_in_the_folder_is_converted_once(
 
     spec = find_model("htdemucs", models_dir=tmp_path, offline=True)
     assert (spec.weights, spec.origin) == ((tmp_path / "955717e8.safetensors",), "folder")
-    loaded = load_model(spec).models[0].state_dict()
+    loaded = load_network(spec).state_dict()
     assert all(torch.equal(loaded[key], t) for key, t in tiny_network(3).state_dict().items())
 
     written = spec.weights[0].stat().st_mtime_ns
@@ -329,7 +329,7 @@ def test_tensors_that_do_not_fit_are_refused_when_loaded(tmp_path: Path) -> None
     )
     spec = find_model("odd", models_dir=tmp_path, offline=True)
     with pytest.raises(WeightsRefused, match="can't be loaded"):
-        load_model(spec)
+        load_network(spec)
 
 
 def test_digests_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_trusted_checkpoint_becomes_safetensors_with_the_same_weights(tmp_path
     import_checkpoint(source, tmp_path / "models", "mine", trust=True)
     spec = find_model("mine", models_dir=tmp_path / "models", offline=True)
     assert (spec.sources, spec.segment_s) == (STEMS, 0.5)
-    loaded = load_model(spec).models[0].state_dict()
+    loaded = load_network(spec).state_dict()
     assert all(torch.equal(loaded[key], t) for key, t in tiny_network(3).state_dict().items())
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tasks.contracts import SeparationSettings
 from tasks.separation.local.batches import Batcher, Outbox, Ticket
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 Write = Callable[["NDArray[np.float32]"], None]
 
 
-@dataclass(frozen=True)
-class Bag:
-    """Networks that are averaged, and the say of each in each stem: rows of networks."""
+class Bag(Protocol):
+    """Networks that are averaged; `weights` has a row for each, its say in each stem."""
 
-    networks: Sequence[Network]
-    weights: Sequence[Sequence[float]]
+    @property
+    def weights(self) -> Sequence[Sequence[float]]: ...
+
+    def network(self, index: int) -> Network: ...
 
 
 def separate_stream(
@@ -136,12 +137,12 @@ class _Part:
 def _parts(model: Bag, stems: Sequence[int], shifts: int) -> Iterator[_Part]:
     """The networks that have a say in a wanted stem: in `htdemucs_ft` one for each."""
     totals = [sum(row[stem] for row in model.weights) for stem in stems]
-    for network, row in zip(model.networks, model.weights, strict=True):
+    for index, row in enumerate(model.weights):
         wanted = [i for i, stem in enumerate(stems) if row[stem]]
         if wanted:
             rows = [stems[i] for i in wanted]
             shares = [row[stems[i]] / totals[i] / shifts for i in wanted]
-            yield _Part(network, rows, wanted, shares)
+            yield _Part(model.network(index), rows, wanted, shares)
 
 
 class _Pass:

@@ -93,12 +93,12 @@ def tune(
 def _trials(spec: ModelSpec, device: str, options: LocalOptions) -> Iterator[Trial]:
     """Every precision at growing batches, as long as they gain; then the best one compiled."""
     from tasks.separation.local.agreement import agreement_db
-    from tasks.separation.local.loading import load_bag
+    from tasks.separation.local.loading import LoadedModel
 
     reference: torch.Tensor | None = None
     best: Trial | None = None
     for precision in _precisions(device):
-        network = load_bag(spec, device, precision, options).networks[0]
+        network = LoadedModel(spec, device, precision, options).network(0)
         wave = _music(network, device)
         estimate = _pass(network, wave, 1)
         found = math.inf if reference is None else agreement_db(estimate, reference)
@@ -129,9 +129,9 @@ def _trials(spec: ModelSpec, device: str, options: LocalOptions) -> Iterator[Tri
 
 
 def _compiled(spec: ModelSpec, device: str, options: LocalOptions, best: Trial) -> Trial:
-    from tasks.separation.local.loading import load_bag
+    from tasks.separation.local.loading import LoadedModel
 
-    network = load_bag(spec, device, best.precision, options).networks[0]
+    network = LoadedModel(spec, device, best.precision, options).network(0)
     wave = _music(network, device)
     network.compile()
     started = time.monotonic()

@@ -71,7 +71,7 @@ def segment_bytes_of(model: Bag, device: str) -> int:
     """What one more segment takes at the peak of a pass, found by one pass of one (CUDA)."""
     import torch
 
-    network = model.networks[0]
+    network = model.network(0)
     frames = network.valid_length(int(network.samplerate * network.segment))
     wave = torch.zeros(1, network.channels, frames, device=device)
     torch.cuda.reset_peak_memory_stats(device)

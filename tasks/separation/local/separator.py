@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tasks.separation.local.batches import Batcher
-    from tasks.separation.local.inference import Bag
+    from tasks.separation.local.loading import LoadedModel
 
 log = logging.getLogger("stemwright")
 
@@ -70,7 +70,7 @@ class LocalSeparator(DeviceSeparator):
             raise SettingsError("fp16 is for GPUs.", remedy="Set local.precision to bf16 or fp32.")
         self._threads = threads
         self._loading = threading.Lock()
-        self._model: Bag | None = None
+        self._model: LoadedModel | None = None
         self._batcher: Batcher | None = None
         self._precision: PrecisionClass | None = None
         self._audio_s = 0.0
@@ -88,8 +88,7 @@ class LocalSeparator(DeviceSeparator):
 
     @property
     def backend(self) -> str:
-        names = {network.backend for network in self._model.networks} if self._model else {"torch"}
-        return "+".join(sorted(names))
+        return "+".join(self._model.backends) if self._model else ""
 
     @property
     def batch(self) -> int:
@@ -137,30 +136,30 @@ class LocalSeparator(DeviceSeparator):
             if took_s > 0 and share * seconds >= _TELLING_S:
                 self._tuning.note(self.spec, self.device, speed=share * seconds / took_s)
 
-    def _loaded(self) -> tuple[Bag, Batcher]:
+    def _loaded(self) -> tuple[LoadedModel, Batcher]:
         with self._loading:
             if self._model is None or self._batcher is None:
                 self._model, self._batcher = self._load()
             self._compile_if_it_pays(self._model)
             return self._model, self._batcher
 
-    def _load(self) -> tuple[Bag, Batcher]:
+    def _load(self) -> tuple[LoadedModel, Batcher]:
         import torch
 
         from tasks.separation.local.allocator import keep_freed_memory
         from tasks.separation.local.batches import Batcher
-        from tasks.separation.local.loading import load_bag
+        from tasks.separation.local.loading import LoadedModel
         from tasks.separation.local.memory import make_plan
 
         if self._threads:
             torch.set_num_threads(self._threads)
         if self.device == "cpu":
             keep_freed_memory()
-        model = load_bag(self.spec, self.device, self.precision, self.options)
+        model = LoadedModel(self.spec, self.device, self.precision, self.options)
         plan = make_plan(model, self.spec, self.device, self.options, self._tuning)
         return model, Batcher(self.device, plan)
 
-    def _compile_if_it_pays(self, model: Bag) -> None:
+    def _compile_if_it_pays(self, model: LoadedModel) -> None:
         """Once the tracks so far have cost as much as compiling, as many may well follow."""
         if self._compiled or self.options.compile == "off":
             return
@@ -168,8 +167,7 @@ class LocalSeparator(DeviceSeparator):
         if self.options.compile == "on" or self._audio_s >= after_s:
             log.info("compiling %s for %s", self.spec.name, self.device)
             self._compiled = True
-            for network in model.networks:
-                network.compile()
+            model.compile()
 
 
 _TELLING_S = 5.0

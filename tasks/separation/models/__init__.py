@@ -1,6 +1,6 @@
 """Separation models: which there are, where their weights lie, and loading them.
 
-Finding, listing and verifying read only headers and hashes: torch is imported by `load_model`
+Finding, listing and verifying read only headers and hashes: torch is imported by `load_network`
 and `import_checkpoint` alone.
 """
 
@@ -23,7 +23,7 @@ from tasks.separation.models.store import (
 
 if TYPE_CHECKING:
     from tasks.separation.models.checkpoints import import_checkpoint
-    from tasks.separation.models.loading import load_model
+    from tasks.separation.models.loading import load_network
 
 __all__ = [
     "EMBEDDED_DIR",
@@ -36,7 +36,7 @@ __all__ = [
     "find_model",
     "import_checkpoint",
     "list_models",
-    "load_model",
+    "load_network",
     "models_folder",
     "verify",
 ]
@@ -47,8 +47,8 @@ def __getattr__(name: str) -> Any:
         from tasks.separation.models.checkpoints import import_checkpoint
 
         return import_checkpoint
-    if name == "load_model":
-        from tasks.separation.models.loading import load_model
+    if name == "load_network":
+        from tasks.separation.models.loading import load_network
 
-        return load_model
+        return load_network
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

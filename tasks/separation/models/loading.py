@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tasks.errors import OutOfMemory, SettingsError, WeightsRefused
 from tasks.separation.models.spec import ModelSpec, read_network
 
-if TYPE_CHECKING:
-    from demucs.apply import BagOfModels
 
-
-def load_model(spec: ModelSpec, device: str = "cpu") -> BagOfModels:
-    """Load every sub-model and move the bag to `device`, where it stays.
+def load_network(spec: ModelSpec, index: int = 0) -> Any:
+    """Load one network of a model: float32, on the CPU, in evaluation mode.
 
     Raises:
         WeightsRefused: Damaged, or tensors that don't fit the model that they describe.
         SettingsError: A quantized model without the package that unpacks it.
-        OutOfMemory: The device has no room for it.
+        OutOfMemory: No memory for it.
     """
-    import torch
     from demucs.apply import BagOfModels
     from demucs.hf import load_safetensors_model
 
-    networks = []
-    for path in spec.weights:
-        read_network(path)  # again, because the file may have changed since the spec was made
-        try:
-            networks.append(load_safetensors_model(path))
-        except SystemExit as error:  # demucs' way to say that diffq isn't installed
-            raise SettingsError(
-                f"{spec.name} is quantized and needs the package diffq.",
-                remedy="`pip install diffq`, or choose the model without _q.",
-            ) from error
-        except MemoryError as error:
-            raise OutOfMemory(f"no memory to load {spec.name}.", stage="separate") from error
-        except Exception as error:
-            raise WeightsRefused(
-                f"{path.name} can't be loaded: {str(error).splitlines()[0][:200]}",
-                remedy="Delete it and fetch or copy it again.",
-            ) from error
-    rows = [list(row) for row in spec.bag_weights] if spec.bag_weights else None
-    bag = BagOfModels(networks, rows, spec.bag_segment_s)
+    path = spec.weights[index]
+    read_network(path)  # again, because the file may have changed since the spec was made
+    try:
+        network = load_safetensors_model(path)
+    except SystemExit as error:  # demucs' way to say that diffq isn't installed
+        raise SettingsError(
+            f"{spec.name} is quantized and needs the package diffq.",
+            remedy="`pip install diffq`, or choose the model without _q.",
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemory(f"no memory to load {spec.name}.", stage="separate") from error
+    except Exception as error:
+        raise WeightsRefused(
+            f"{path.name} can't be loaded: {str(error).splitlines()[0][:200]}",
+            remedy="Delete it and fetch or copy it again.",
+        ) from error
+    # demucs' own class for a bag knows how its segment overrides a network's.
+    bag = BagOfModels([network], None, spec.bag_segment_s).eval()
     for module in bag.modules():
         # demucs moves the positional embedding at random even when it isn't training.
         if hasattr(module, "sin_random_shift"):
             setattr(module, "sin_random_shift", 0)  # noqa: B010 - torch types attributes as modules
-    try:
-        return bag.to(device).eval()
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"{device} has no room for {spec.name}.", stage="separate") from error
+    return bag.models[0]
