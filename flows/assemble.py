@@ -48,8 +48,12 @@ class Choice:
         return self.separator.spec.sources
 
 
-def choose(settings: StemwrightSettings) -> Choice:
+def choose(settings: StemwrightSettings, *, measure: bool = False) -> Choice:
     """Choose the engines and find their model; nothing is loaded yet.
+
+    Args:
+        measure: On a GPU that this model never ran on, find out what is fastest: it may be another
+            precision, which is part of what the stems are called.
 
     Raises:
         UnknownModel, WeightsMissing, WeightsRefused, SettingsError: What is set can't work.
@@ -59,6 +63,8 @@ def choose(settings: StemwrightSettings) -> Choice:
         # A missing model is told of at once; looking at the hardware takes torch seconds.
         find_model(settings)
     chain, route = chain_of(settings, route_of(settings))
+    if measure:
+        chain.measure()
     return Choice(route, chain, chain.separation_ids(wanted))
 
 
@@ -76,16 +82,16 @@ def assemble(
     from tasks.separation.local import default_deadline_s
     from tasks.separation.models.registry import EMBEDDED
 
-    choice = choose(settings)
+    choice = choose(settings, measure=True)
     wanted = settings.separation_settings()
     library = Library(settings.library)
     # Where a service may take a part, the chain holds the device for as long as it needs it.
     alone = all(leg.engine != "cloud" for leg in choice.route.legs)
 
     def deadline_s(duration_s: float) -> float | None:
-        return settings.engine.deadline_seconds or default_deadline_s(
-            duration_s, choice.route.device
-        )
+        # This machine's own default goes by what was measured, and is its engine's to know.
+        default_s = None if choice.route.device else default_deadline_s(duration_s, "")
+        return settings.engine.deadline_seconds or default_s
 
     # The embedded model is small: no slower on a CPU than the rest of the pipeline.
     if choice.route.warning and choice.model != EMBEDDED:
@@ -113,6 +119,7 @@ def assemble(
                 ),
                 watcher=watcher,
                 device_name=choice.route.device if alone else "",
+                device_slots=choice.separator.slots,
                 deadline_s=deadline_s,
                 retries=settings.run.retries,
                 retry_base_s=settings.run.retry_delay_seconds,

@@ -173,7 +173,9 @@ class _Maker:
             kind=candidate.engine,
             engine=separator,
             # A run on this machine alone holds its device around the whole stage.
-            lock=DeviceLock(candidate.device) if self._mixed or not first else None,
+            lock=DeviceLock(candidate.device, separator.slots)
+            if self._mixed or not first
+            else None,
             only_after_oom=candidate.part == "after_oom",
         )
 

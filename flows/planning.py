@@ -205,7 +205,8 @@ class _Look:
 def _speed(library: Library, choice: Choice) -> tuple[float, bool]:
     """Seconds of audio a second: what this library saw of the same model and device, or a guess."""
     frame = library.tracks()
-    same = frame[(frame["model"] == choice.model) & (frame["device"] == choice.route.device)]
+    here = frame["device"].isin(choice.route.device.split(","))
+    same = frame[(frame["model"] == choice.model) & here]
     measured = same["realtime_factor"].dropna()
     if len(measured):
         return float(measured.tail(200).median()), True

@@ -175,9 +175,9 @@ class Crew:
 
     `separation_id` names what the first engine makes of the settings, `separation_ids` what any of
     them may make, that one first. `device_name` is what separation holds alone on this host ("" for
-    a cloud). `lost` says why no engine is left for the rest of the run. With `keeps_sources` a
-    source's own bytes stay until it is separated. `calibration` is what the library knows of its
-    own populations, if it was ever reviewed.
+    a cloud), for `device_slots` tracks at once. `lost` says why no engine is left for the rest of
+    the run. With `keeps_sources` a source's own bytes stay until it is separated. `calibration` is
+    what the library knows of its own populations, if it was ever reviewed.
     """
 
     def __init__(
@@ -196,6 +196,7 @@ class Crew:
         run: Run,
         watcher: Watcher,
         device_name: str,
+        device_slots: int = 1,
         deadline_s: Callable[[float], float | None],
         retries: Callable[[Stage], int],
         retry_base_s: float = 2.0,
@@ -230,7 +231,7 @@ class Crew:
         """Why the run ends before its catalog does."""
         self.cores = threading.Semaphore(os.cpu_count() or 1)
         """Held for work that fills a core, and memory: a window for a cloud is wider than these."""
-        self._device = DeviceLock(device_name)
+        self._device = DeviceLock(device_name, device_slots)
         self._lost = lost
         self._in_a_row = 0
         self._claims: dict[str, Journey] = {}

@@ -31,7 +31,8 @@ class Separators:
         clear_cache_between_jobs: bool = False,
     ) -> None:
         self.default = default
-        self.device = route.device
+        # One job at a time: one device.
+        self.device = route.device.partition(",")[0]
         self._models_dir = models_dir
         self._reasons = route.reasons
         self._clear_cache = clear_cache_between_jobs

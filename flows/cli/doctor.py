@@ -8,18 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli import options as opt
-from flows.cli.console import Exit, out, print_json, safe
+from flows.cli.console import Exit, err, out, print_json, safe
 from flows.cli.findings import Finding, answers
 from flows.cli.services import services
-from tasks.errors import StemwrightError
+from tasks.errors import StemwrightError, WeightsMissing
 
 if TYPE_CHECKING:
     from blocks.settings import StemwrightSettings
+    from tasks.separation.models import ModelSpec
 
 LITTLE_BYTES = 5 * 1000**3
 STALE_DAYS = 120
@@ -33,15 +34,22 @@ def doctor(
     model: opt.Model = "",
     models_dir: opt.ModelsDir = "",
     offline: opt.Offline = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Measure the fastest precision and batch for the model."),
+    ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Check hardware, engine, weights, configuration, APIs and disk; each line says the fix.
 
     Exits with 1 if there is a problem.
 
+    With --tune the model is run on the device that `auto` picks, in every precision and at growing
+    batches; what was fastest at 40 dB or better is used from then on.
+
     Example: stemwright doctor --model htdemucs
     """
-    findings = list(_examine(library, config, model, models_dir, offline))
+    findings = list(_examine(library, config, model, models_dir, offline, tune))
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         print_json(
@@ -57,7 +65,7 @@ def doctor(
 
 
 def _examine(
-    library: str, config: Path | None, model: str, models_dir: str, offline: bool
+    library: str, config: Path | None, model: str, models_dir: str, offline: bool, tune: bool
 ) -> Iterator[Finding]:
     from blocks.settings import StemwrightSettings, load_settings
     from flows.parameters import RunControl, Separation, overrides_of
@@ -79,6 +87,7 @@ def _examine(
     for check, look in (
         ("model", _model),
         ("engine", _engine),
+        ("speed", _tuned if tune else _speed),
         ("embedded", _embedded),
         ("Prefect", _prefect),
     ):
@@ -136,8 +145,6 @@ def _model(settings: StemwrightSettings) -> Finding:
         # Looking must not download hundreds of megabytes: offline on purpose.
         spec = find_model(name, models_dir=settings.models_dir, offline=True)
     except StemwrightError as error:
-        from tasks.errors import WeightsMissing
-
         if isinstance(error, WeightsMissing) and not settings.engine.offline:
             return Finding(
                 check="model",
@@ -164,6 +171,54 @@ def _engine(settings: StemwrightSettings) -> Finding:
         return Finding(check="engine", state="ok", text=text)
     fix = f"{route.warning} A GPU or a cloud service is faster."
     return Finding(check="engine", state="warning", text=text, fix=fix)
+
+
+def _here(settings: StemwrightSettings) -> tuple[ModelSpec, str] | None:
+    """The model and the device of local separation, where both are of demucs' family and here."""
+    from flows.engines import route_of
+    from tasks.separation.models import find_model
+
+    device = next((leg.device for leg in route_of(settings).legs if leg.device), "")
+    try:
+        spec = find_model(
+            settings.separation_settings().model, models_dir=settings.models_dir, offline=True
+        )
+    except WeightsMissing:
+        return None
+    return (spec, device.partition(",")[0]) if device and spec.family != "unblend" else None
+
+
+def _speed(settings: StemwrightSettings) -> Finding:
+    from tasks.separation.tuning import Tuning
+
+    here = _here(settings)
+    known = Tuning().of(*here) if here else None
+    if here is None or known is None or not known.precision:
+        fix = "`stemwright doctor --tune` measures the fastest precision and batch."
+        text = "not measured yet" if here else "needs a model of demucs' family that is here"
+        return Finding(check="speed", state="ok", text=text, fix=fix if here else "")
+    text = (
+        f"{here[0].name} on {here[1]}: {known.speed:.1f} s of audio a second at best; auto takes "
+        f"{known.precision}, {max(1, known.batch)} segments at once"
+    )
+    return Finding(check="speed", state="ok", text=text)
+
+
+def _tuned(settings: StemwrightSettings) -> Finding:
+    from tasks.separation.local.measuring import Trial, tune
+
+    here = _here(settings)
+    if here is None:
+        return _speed(settings)
+
+    def show(trial: Trial) -> None:
+        like = "" if trial.agreement_db is None else f", {trial.agreement_db:.0f} dB of fp32"
+        made = ", compiled" if trial.compiled else ""
+        speed = f"{trial.speed:.2f} s of audio a second" if trial.speed else "out of memory"
+        err.print(f"[dim]{trial.precision}, {trial.batch} at once{made}: {speed}{like}[/]")
+
+    tune(*here, options=settings.local, on_trial=show)
+    return _speed(settings)
 
 
 def _embedded(settings: StemwrightSettings) -> Finding:

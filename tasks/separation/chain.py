@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tasks.contracts import Mixture, Progress, SeparationSettings, StemSet
 from tasks.errors import (
@@ -26,7 +27,7 @@ from tasks.errors import (
 from tasks.separation.budget import LimitReached
 from tasks.separation.deadline import Watch
 from tasks.separation.joining import join_stem_sets
-from tasks.separation.legs import Leg, Model, accounts, device_held
+from tasks.separation.legs import Leg, LocalEngine, Model, accounts, device_held
 from tasks.separation.stem_choice import kept_stems
 
 log = logging.getLogger("stemwright")
@@ -64,7 +65,23 @@ class EngineChain:
 
     def separation_ids(self, settings: SeparationSettings) -> tuple[str, ...]:
         """The identities that a separation by this chain can have, the first engine's first."""
-        return tuple(dict.fromkeys(leg.engine.separation_id(settings) for leg in self.legs))
+        names = [leg.engine.separation_id(settings) for leg in self.legs]
+        for leg in self.legs:
+            if not leg.is_service:
+                names += cast(LocalEngine, leg.engine).equivalents(settings)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def slots(self) -> int:
+        """Tracks that the first engine takes at once, where that is one of this machine."""
+        leg = self.legs[0]
+        return 1 if leg.is_service else cast(LocalEngine, leg.engine).slots
+
+    def measure(self) -> None:
+        """Have this machine's engines find out what is fastest, where they have to know."""
+        for leg in self.legs:
+            if not leg.is_service:
+                cast(LocalEngine, leg.engine).measure()
 
     def lost(self) -> StemwrightError | None:
         """Why no engine is left for the rest of the run, or None while there is one."""

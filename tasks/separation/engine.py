@@ -118,7 +118,7 @@ class StemSeparationEngine:
         self._prepare = prepare
         self._make_separator = partial(
             local_engine,
-            device=self.route.device,
+            device=self.route.device.partition(",")[0],  # one file at a time
             reasons=self.route.reasons,
             clear_cache_between_jobs=clear_cache_between_jobs,
             log_vram_usage=log_vram_usage,

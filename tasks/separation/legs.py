@@ -67,6 +67,13 @@ class LocalEngine(Engine, Protocol):
     @property
     def spec(self) -> ModelSpec: ...
 
+    @property
+    def slots(self) -> int: ...
+
+    def measure(self) -> None: ...
+
+    def equivalents(self, settings: SeparationSettings) -> tuple[str, ...]: ...
+
 
 @dataclass(frozen=True)
 class Leg:

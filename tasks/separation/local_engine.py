@@ -1,10 +1,12 @@
-"""The engine of this machine that runs a model: which one, its family decides."""
+"""The engine of this machine that runs a model: its family and the devices decide."""
 
 from __future__ import annotations
 
 from tasks.contracts import LocalOptions
 from tasks.separation.legs import LocalEngine
 from tasks.separation.models.spec import ModelSpec
+from tasks.separation.on_device import DeviceSeparator
+from tasks.separation.pool import DevicePool
 
 
 def local_engine(
@@ -18,27 +20,28 @@ def local_engine(
 ) -> LocalEngine:
     """An engine for a model; its weights are loaded at the first track.
 
+    Args:
+        device: Torch's name; several, joined by commas, share the tracks.
+
     Raises:
         LibraryMissing: The library of the model's family isn't installed, or can't be imported.
-        SettingsError: That library can't use the device.
+        SettingsError: That library can't use the device, or the precision isn't one of it.
     """
-    if spec.family == "unblend":
-        from tasks.separation.unblend import UnblendSeparator
 
-        return UnblendSeparator(
-            spec,
-            device=device,
-            reasons=reasons,
-            clear_cache_between_jobs=clear_cache_between_jobs,
-            log_vram_usage=log_vram_usage,
-        )
-    from tasks.separation.local import LocalSeparator
+    def one(name: str) -> DeviceSeparator:
+        common = {
+            "device": name,
+            "reasons": reasons,
+            "clear_cache_between_jobs": clear_cache_between_jobs,
+            "log_vram_usage": log_vram_usage,
+        }
+        if spec.family == "unblend":
+            from tasks.separation.unblend import UnblendSeparator
 
-    return LocalSeparator(
-        spec,
-        device=device,
-        reasons=reasons,
-        clear_cache_between_jobs=clear_cache_between_jobs,
-        log_vram_usage=log_vram_usage,
-        options=options,
-    )
+            return UnblendSeparator(spec, **common)  # type: ignore[arg-type]
+        from tasks.separation.local import LocalSeparator
+
+        return LocalSeparator(spec, **common, options=options)  # type: ignore[arg-type]
+
+    engines = [one(name) for name in device.split(",")]
+    return engines[0] if len(engines) == 1 else DevicePool(engines)

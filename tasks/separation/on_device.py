@@ -80,6 +80,14 @@ class DeviceSeparator(ABC):
         """Segments in one forward pass; 0 where the library decides."""
         return 0
 
+    def measure(self) -> None:
+        """Find out what is fastest on this device, where that has to be known before it starts."""
+        return
+
+    def equivalents(self, settings: SeparationSettings) -> tuple[str, ...]:
+        """Identities of separations that are as good as this engine's: none is made again."""
+        return ()
+
     @abstractmethod
     def _stream(
         self,

@@ -225,9 +225,9 @@ class _Look:
             # A Mac's or Intel's is for who asks: demucs moves its transforms to the CPU there.
             why = f"{device.upper()} is used only on request"
         elif hardware.cuda:
-            # The emptiest one: other processes may be on the rest.
-            emptiest = max(hardware.cuda, key=lambda gpu: (gpu.free_bytes, -gpu.index))
-            device = f"cuda:{emptiest.index}"
+            # All of them; the emptiest first, since other processes may be on the rest.
+            emptiest = sorted(hardware.cuda, key=lambda gpu: (-gpu.free_bytes, gpu.index))
+            device = ",".join(f"cuda:{gpu.index}" for gpu in emptiest)
         part = "blocked" if why else part
         return Candidate(name="local_gpu", engine="local_gpu", device=device, part=part, why=why)
 

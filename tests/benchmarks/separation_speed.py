@@ -28,9 +28,11 @@ from tests.benchmarks.full_size import BUILD, RANDOM, music, ready
 from tests.benchmarks.results import use_cores, write_result
 
 OURS: dict[str, Callable[[], Contender]] = {
-    "torch": lambda: contenders.ours("stemwright (torch)", {"openvino": False}),
-    "openvino": lambda: contenders.ours("stemwright (OpenVINO)"),
-    "bf16": lambda: contenders.ours("stemwright (OpenVINO, bf16)", {"precision": "bf16"}),
+    "torch": lambda: contenders.ours("stemwright (torch)", {"openvino": "off"}),
+    "openvino": lambda: contenders.ours("stemwright (OpenVINO)", {"openvino": "on"}),
+    "bf16": lambda: contenders.ours(
+        "stemwright (OpenVINO, bf16)", {"openvino": "on", "precision": "bf16"}
+    ),
 }
 PEERS: dict[str, Callable[[], Contender]] = {
     "demucs-infer": contenders.demucs_infer,

@@ -174,7 +174,10 @@ def test_the_first_engine_does_it_all_when_it_can(
     made = separate(chain, make_mixture())
     assert (made.provider, made.route) == ("lalal", ("lalal",))
     assert made.separation_id == chain.separation_id(SETTINGS) == "tiny-lalal"
-    assert chain.separation_ids(SETTINGS) == ("tiny-lalal", cpu.engine.separation_id(SETTINGS))
+    assert chain.separation_ids(SETTINGS)[:2] == (
+        "tiny-lalal",
+        cpu.engine.separation_id(SETTINGS),
+    )
 
 
 def test_a_stem_that_is_missing_comes_from_the_next_with_the_same_gain(

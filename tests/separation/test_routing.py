@@ -164,9 +164,9 @@ def test_an_unusable_nvidia_driver_is_named() -> None:
     assert any("install a CUDA build of torch" in line for line in blind.describe)
 
 
-def test_the_emptiest_of_several_gpus_is_taken() -> None:
+def test_several_gpus_share_the_tracks_the_emptiest_first() -> None:
     two = Hardware(cuda=(gpu(0, free=3), gpu(1, free=20)))
-    assert choose_engine("auto", None, two, cloud_configured=False).device == "cuda:1"
+    assert choose_engine("auto", None, two, cloud_configured=False).device == "cuda:1,cuda:0"
 
 
 def test_apple_gpus_are_taken_on_request() -> None:

@@ -45,7 +45,7 @@ class Network:
         self._valid_length = getattr(network, "valid_length", None)
         self._device = torch.device(device)
         self._network: Any = None
-        self.backend = "torch"
+        self._core: Any = None
         if not is_plain(network):
             self._network = network.to(device)
             self.precision: PrecisionClass = "fp32"
@@ -54,14 +54,21 @@ class Network:
         self._transforms = Transforms(network.nfft, int(network.segment * network.samplerate))
         self._transforms.to(device)
         steps = self._transforms.steps
-        self._core: Any = None
-        if device == "cpu" and options.openvino and weights is not None and is_installed():
+        if device == "cpu" and options.openvino != "off" and weights and is_installed():
             self._core = OpenVinoCore.ready(
-                weights, precision, lambda: LeanCore(network, steps).eval()
+                weights,
+                precision,
+                lambda: LeanCore(network, steps).eval(),
+                whatever_it_gains=options.openvino == "on",
             )
-            self.backend = "openvino" if self._core else "torch"
         if self._core is None:
             self._core = LeanCore(network, steps).eval().to(device)
+
+    @property
+    def backend(self) -> str:
+        """The library that runs it."""
+        core = self._core
+        return "openvino" if isinstance(core, OpenVinoCore) and core.is_used else "torch"
 
     def valid_length(self, length: int) -> int:
         """Frames that the network has to be given for `length` of them to come out whole."""
@@ -69,7 +76,7 @@ class Network:
 
     def compile(self) -> None:
         """Have torch compile it for the shapes that it will be given; the first call takes long."""
-        if self._network is None and self.backend == "torch":
+        if self._network is None and not isinstance(self._core, OpenVinoCore):
             self._core = torch.compile(self._core, dynamic=False)
 
     def __call__(self, waves: torch.Tensor) -> torch.Tensor:
@@ -100,6 +107,6 @@ class Network:
 
     def _precise(self) -> AbstractContextManager[Any]:
         # OpenVINO has its precision compiled in.
-        if self.precision == "fp32" or self.backend == "openvino":
+        if self.precision == "fp32" or isinstance(self._core, OpenVinoCore):
             return nullcontext()
         return torch.autocast(self._device.type, _DTYPES[self.precision])

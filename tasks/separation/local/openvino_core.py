@@ -1,16 +1,17 @@
 """HTDemucs' core on a CPU through OpenVINO: converted once a network, and checked before it counts.
 
 A conversion is kept in the cache, named by the weights, OpenVINO's version and the precision. On
-its first segment it is held against torch; one that agrees too little is never used again.
+its first segment it is held against torch: one that agrees too little, or in float32 isn't faster,
+is not used again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tasks.contracts import PrecisionClass
+from tasks.contracts import PrecisionClass, Value
 from tasks.separation.local.agreement import agreement_db
 from tasks.separation.models.digests import sha256_of
 
@@ -29,6 +30,7 @@ log = logging.getLogger("stemwright")
 
 AGREES_DB: dict[PrecisionClass, float] = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0}
 _HINTS: dict[PrecisionClass, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_GAINS = 1.05
 # Raised whenever `LeanCore` changes what it computes.
 _FORM = 1
 
@@ -43,6 +45,21 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "stemwright" / "openvino"
 
 
+class Check(Value):
+    """What the first segment showed: how alike it was, and the seconds that each library took."""
+
+    agreement_db: float
+    openvino_s: float
+    torch_s: float
+
+    def is_sound(self, precision: PrecisionClass) -> bool:
+        return self.agreement_db >= AGREES_DB[precision]
+
+    @property
+    def gains(self) -> bool:
+        return self.openvino_s * _GAINS < self.torch_s
+
+
 class OpenVinoCore:
     """With the face of `LeanCore`: spectra and waves in, spectra and waves out.
 
@@ -50,19 +67,25 @@ class OpenVinoCore:
         folder: A conversion: `core.xml`, `core.bin` and, once checked, `checked.json`.
         precision: What OpenVINO computes in.
         reference: Makes the torch core, for the check.
+        whatever_it_gains: Use it also where torch is faster.
     """
 
     def __init__(
-        self, folder: Path, precision: PrecisionClass, reference: Callable[[], nn.Module]
+        self,
+        folder: Path,
+        precision: PrecisionClass,
+        reference: Callable[[], nn.Module],
+        *,
+        whatever_it_gains: bool = False,
     ) -> None:
         import openvino
 
         self._folder = folder
         self._precision: PrecisionClass = precision
-        self._checked = (folder / "checked.json").is_file()
+        self._always = whatever_it_gains
         # Kept only as long as it may be needed: it holds the network's weights.
-        self._reference = None if self._checked else reference
-        # The exact core, once it is known that the conversion is none.
+        self._reference = None if _checked(folder) else reference
+        # The torch core, once it is known that the conversion isn't used.
         self._exact: nn.Module | None = None
         core = openvino.Core()
         settings = {
@@ -75,20 +98,34 @@ class OpenVinoCore:
 
     @classmethod
     def ready(
-        cls, weights: Path, precision: PrecisionClass, reference: Callable[[], nn.Module]
+        cls,
+        weights: Path,
+        precision: PrecisionClass,
+        reference: Callable[[], nn.Module],
+        *,
+        whatever_it_gains: bool = False,
     ) -> OpenVinoCore | None:
-        """The network's conversion, from the cache or made now; None where it can't be used."""
+        """The network's conversion, from the cache or made now; None where it isn't to be used."""
         try:
             folder = cache_folder() / _key(weights, precision)
-            if _refused(folder):
+            check = _checked(folder)
+            if check and not (
+                check.is_sound(precision)
+                and (check.gains or whatever_it_gains or precision != "fp32")
+            ):
                 return None
             if not (folder / "core.xml").is_file():
                 _convert(reference(), folder)
-            return cls(folder, precision, reference)
+            return cls(folder, precision, reference, whatever_it_gains=whatever_it_gains)
         except Exception as error:
             # OpenVINO raises plain RuntimeErrors; torch does the same work without it.
             log.warning("OpenVINO can't run %s, torch does: %s", weights.name, _first_line(error))
             return None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is OpenVINO that computes, as far as is known."""
+        return self._exact is None
 
     def __call__(
         self, spectra: torch.Tensor, waves: torch.Tensor
@@ -99,7 +136,7 @@ class OpenVinoCore:
         parts = [self._infer(spectra[i : i + 1], waves[i : i + 1]) for i in range(len(waves))]
         spectral, temporal = (torch.cat(part) for part in zip(*parts, strict=True))
         if self._reference is not None:
-            return self._check(self._reference(), spectra, waves, spectral, temporal)
+            return self._check(self._reference(), spectra, waves, (spectral, temporal))
         return spectral, temporal
 
     def _infer(
@@ -115,21 +152,37 @@ class OpenVinoCore:
         exact: nn.Module,
         spectra: torch.Tensor,
         waves: torch.Tensor,
-        spectral: torch.Tensor,
-        temporal: torch.Tensor,
+        found: tuple[torch.Tensor, torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        true_spectral, true_temporal = exact(spectra, waves)
-        found = min(agreement_db(spectral, true_spectral), agreement_db(temporal, true_temporal))
-        sound = found >= AGREES_DB[self._precision]
-        record = {"agreement_db": round(found, 1), "sound": sound}
-        _write(self._folder / "checked.json", json.dumps(record))
+        """Hold what came out against torch, remember how it went, and go on with the better one."""
+        true: tuple[torch.Tensor, torch.Tensor] = exact(spectra, waves)
+        check = Check(
+            agreement_db=min(agreement_db(*pair) for pair in zip(found, true, strict=True)),
+            openvino_s=_seconds(lambda: self._infer(spectra[:1], waves[:1])),
+            torch_s=_seconds(lambda: exact(spectra[:1], waves[:1])),
+        )
+        _write(self._folder / "checked.json", check.model_dump_json())
         self._reference = None
-        if sound:
-            log.info("OpenVINO agrees with torch to %.0f dB; it is used from now on", found)
-            return spectral, temporal
-        log.warning("OpenVINO agrees with torch to %.0f dB only: torch is used instead", found)
+        log.info(
+            "OpenVINO agrees with torch to %.0f dB and takes %.2f s a segment, torch %.2f s",
+            check.agreement_db, check.openvino_s, check.torch_s,
+        )  # fmt: skip
+        sound = check.is_sound(self._precision)
+        if sound and (check.gains or self._always or self._precision != "fp32"):
+            return found
+        log.info("torch is used, as OpenVINO %s", "isn't faster" if sound else "differs too much")
         self._exact = exact
-        return true_spectral, true_temporal
+        return true
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The best of two: whatever ran first also warmed up."""
+    took = []
+    for _ in range(2):
+        started = time.monotonic()
+        work()
+        took.append(time.monotonic() - started)
+    return min(took)
 
 
 def _key(weights: Path, precision: PrecisionClass) -> str:
@@ -140,12 +193,11 @@ def _key(weights: Path, precision: PrecisionClass) -> str:
     return f"{sha256_of(weights)[:16]}-{_FORM}-{installed}-{precision}"
 
 
-def _refused(folder: Path) -> bool:
+def _checked(folder: Path) -> Check | None:
     try:
-        record = json.loads((folder / "checked.json").read_text(encoding="utf-8"))
+        return Check.model_validate_json((folder / "checked.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return not record.get("sound", False)
+        return None
 
 
 def _convert(core: nn.Module, folder: Path) -> None:

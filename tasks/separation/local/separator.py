@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from tasks.contracts import LocalOptions, PrecisionClass, SeparationSettings
 from tasks.errors import SettingsError
+from tasks.separation.identity import separation_id
 from tasks.separation.mixtures import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.on_device import DeviceSeparator
@@ -103,6 +104,13 @@ class LocalSeparator(DeviceSeparator):
 
             log.info("measuring %s on %s, once", self.spec.name, self.device)
             tune(self.spec, self.device, options=self.options, tuning=self._tuning)
+
+    def equivalents(self, settings: SeparationSettings) -> tuple[str, ...]:
+        """Of every precision, where it was left to us: tuning a machine makes no track anew."""
+        if self.options.precision != "auto":
+            return ()
+        classes = get_args(PrecisionClass)
+        return tuple(separation_id(self.spec, settings, precision=one) for one in classes)
 
     def _forget(self) -> None:
         self._model = self._batcher = None
