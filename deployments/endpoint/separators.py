@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployments.endpoint.refusals import Refused
+from tasks.contracts import LocalOptions
 from tasks.errors import StemwrightError, UnknownModel
 from tasks.separation.legs import LocalEngine
 from tasks.separation.local_engine import local_engine
@@ -20,6 +21,7 @@ class Separators:
         models_dir: A folder of models.
         route: The device, and why.
         clear_cache_between_jobs: Give the GPU's cached memory back after each job.
+        options: How a model is run here.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Separators:
         models_dir: Path | None,
         route: Route,
         clear_cache_between_jobs: bool = False,
+        options: LocalOptions | None = None,
     ) -> None:
         self.default = default
         # One job at a time: one device.
@@ -36,6 +39,7 @@ class Separators:
         self._models_dir = models_dir
         self._reasons = route.reasons
         self._clear_cache = clear_cache_between_jobs
+        self._options = options
         self._held: LocalEngine | None = None
 
     def spec(self, name: str) -> ModelSpec:
@@ -68,6 +72,7 @@ class Separators:
             device=self.device,
             reasons=self._reasons,
             clear_cache_between_jobs=self._clear_cache,
+            options=self._options,
         )
         return self._held
 

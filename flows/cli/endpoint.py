@@ -166,6 +166,7 @@ def _separators(settings: StemwrightSettings) -> Separators:
         models_dir=settings.models_dir,
         route=route,
         clear_cache_between_jobs=settings.gpu.clear_cache_between_jobs,
+        options=settings.local,
     )
 
 

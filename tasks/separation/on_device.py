@@ -63,6 +63,8 @@ class DeviceSeparator(ABC):
         self._clear_cache = clear_cache_between_jobs
         self._log_vram = log_vram_usage
         self._seats = threading.BoundedSemaphore(slots)
+        self._in_flight = 0
+        self._counting = threading.Lock()
         self._tuning = Tuning()
 
     @property
@@ -250,10 +252,15 @@ class DeviceSeparator(ABC):
             for block in reader.silence(len(samples)):
                 write(block)
             return
+        with self._counting:
+            self._in_flight += 1
         try:
             self._stream(reader, list(samples), order.settings, write, on_share)
         finally:
-            self._after_track()
+            with self._counting:
+                self._in_flight -= 1
+                alone = not self._in_flight
+            self._after_track(alone)
 
     def _check_fit(self, mixture: Mixture) -> None:
         ours = (self.spec.sample_rate_hz, self.spec.channels)
@@ -271,7 +278,7 @@ class DeviceSeparator(ABC):
 
         return int(torch.cuda.max_memory_allocated(self.device))
 
-    def _after_track(self) -> None:
+    def _after_track(self, alone: bool) -> None:
         if self._log_vram and self.device.startswith("cuda"):
             import torch
 
@@ -282,7 +289,8 @@ class DeviceSeparator(ABC):
                 torch.cuda.memory_allocated(self.device) // megabyte,
                 torch.cuda.max_memory_allocated(self.device) // megabyte,
             )
-        if self._clear_cache:
+        # Beside other tracks there is nothing to give back that they don't need at once.
+        if self._clear_cache and alone:
             self._release()
 
     def _release(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -78,8 +79,6 @@ class OpenVinoCore:
         *,
         whatever_it_gains: bool = False,
     ) -> None:
-        import openvino
-
         self._folder = folder
         self._precision: PrecisionClass = precision
         self._always = whatever_it_gains
@@ -87,7 +86,7 @@ class OpenVinoCore:
         self._reference = None if _checked(folder) else reference
         # The torch core, once it is known that the conversion isn't used.
         self._exact: nn.Module | None = None
-        core = openvino.Core()
+        core = _library().Core()
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -193,6 +192,14 @@ def _key(weights: Path, precision: PrecisionClass) -> str:
     return f"{sha256_of(weights)[:16]}-{_FORM}-{installed}-{precision}"
 
 
+def _library() -> Any:
+    """OpenVINO, without its telemetry: it would report each conversion to its makers."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 def _checked(folder: Path) -> Check | None:
     try:
         return Check.model_validate_json((folder / "checked.json").read_text(encoding="utf-8"))
@@ -202,8 +209,7 @@ def _checked(folder: Path) -> Check | None:
 
 def _convert(core: nn.Module, folder: Path) -> None:
     """Trace the core for one segment and keep it; whoever comes second keeps the first one's."""
-    import openvino
-
+    openvino = _library()
     log.info("converting the network for OpenVINO, once")
     spectra, waves = example(core)
     trace: Any = torch.jit.trace
