@@ -131,3 +131,17 @@ def test_a_pickle_is_not_opened_without_trust(stemwright: Invoke, tmp_path: Path
     assert result.exit_code == 2
     assert "--trust" in result.stderr
     assert not list(tmp_path.glob("models/*"))
+
+
+@pytest.mark.usefixtures("no_network")
+def test_tuning_measures_and_is_remembered(
+    stemwright: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tiny_model(tmp_path / "models")
+    asked = ("doctor", "--model", "tiny", "--models-dir", tmp_path / "models", "--json")
+    before = findings(stemwright(*asked))["speed"]
+    assert before["text"] == "not measured yet"
+    assert "doctor --tune" in before["fix"]
+    tuned = findings(stemwright(*asked, "--tune"))["speed"]
+    assert "s of audio a second at best; auto takes" in tuned["text"]
+    assert findings(stemwright(*asked))["speed"] == tuned
