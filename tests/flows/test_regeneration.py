@@ -95,9 +95,9 @@ def test_stems_made_again_keep_the_gain_that_the_others_have(
     tmp_path: Path, config: Path, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gain below 1 was needed for the first writing; the second must not choose another."""
-    import tasks.separation.local.separator as separator
+    from tasks.separation import on_device
 
-    monkeypatch.setattr(separator, "common_gain", lambda estimates, depth: 0.5)
+    monkeypatch.setattr(on_device, "common_gain", lambda estimates, depth: 0.5)
     damage.due = [cut_short("drums")]
     source = write_track(tmp_path / "a.flac", 1)
     report = run_track(source, tmp_path / "library", config).report("a.flac")
