@@ -17,3 +17,9 @@ def agreement_db(signal: torch.Tensor, reference: torch.Tensor) -> float:
     if not math.isfinite(noise):
         return -math.inf
     return 10 * math.log10(energy / noise) if noise and energy else math.inf
+
+
+def worst_stem_db(estimates: torch.Tensor, reference: torch.Tensor) -> float:
+    """The least agreement of any stem; both are (segments, stems, channels, frames)."""
+    pairs = zip(estimates.unbind(1), reference.unbind(1), strict=True)
+    return min(agreement_db(stem, true) for stem, true in pairs)

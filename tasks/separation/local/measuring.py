@@ -32,7 +32,7 @@ _PIECE = Path(__file__).parents[2] / "catalog" / "bundled" / "costa_lenta" / "mi
 class Trial(Value):
     """One way to run a model. `speed` is in seconds of audio a second; 0 when it ran out of memory.
 
-    `agreement_db` is with float32, on one segment; null where that is the reference.
+    `agreement_db` is the worst stem's with float32, on one segment; null for float32 itself.
     """
 
     precision: PrecisionClass
@@ -92,7 +92,7 @@ def tune(
 
 def _trials(spec: ModelSpec, device: str, options: LocalOptions) -> Iterator[Trial]:
     """Every precision at growing batches, as long as they gain; then the best one compiled."""
-    from tasks.separation.local.agreement import agreement_db
+    from tasks.separation.local.agreement import worst_stem_db
     from tasks.separation.local.loading import LoadedModel
 
     reference: torch.Tensor | None = None
@@ -101,7 +101,7 @@ def _trials(spec: ModelSpec, device: str, options: LocalOptions) -> Iterator[Tri
         network = LoadedModel(spec, device, precision, options).network(0)
         wave = _music(network, device)
         estimate = _pass(network, wave, 1)
-        found = math.inf if reference is None else agreement_db(estimate, reference)
+        found = math.inf if reference is None else worst_stem_db(estimate, reference)
         reference = estimate if reference is None else reference
         if found < AGREES_DB or network.precision != precision:
             log.info("%s agrees to %.0f dB only, and isn't used", precision, found)

@@ -59,6 +59,7 @@ class Network:
                 weights,
                 precision,
                 lambda: LeanCore(network, steps).eval(),
+                self._estimates,
                 whatever_it_gains=options.openvino == "on",
             )
         if self._core is None:
@@ -101,9 +102,12 @@ class Network:
         spectra = self._transforms(waves)
         with arithmetic:
             spectral, temporal = self._core(spectra, waves)
-        estimates: torch.Tensor = self._transforms.inverse(spectral) + temporal
-        segments, channels, frames = waves.shape
-        return estimates.view(segments, -1, channels, frames)
+        return self._estimates(spectral, temporal)
+
+    def _estimates(self, spectral: torch.Tensor, temporal: torch.Tensor) -> torch.Tensor:
+        waves: torch.Tensor = self._transforms.inverse(spectral) + temporal
+        segments, signals, frames = waves.shape
+        return waves.view(segments, signals // self.channels, self.channels, frames)
 
     def _precise(self) -> AbstractContextManager[Any]:
         # OpenVINO has its precision compiled in.

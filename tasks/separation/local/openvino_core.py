@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from tasks.contracts import PrecisionClass, Value
-from tasks.separation.local.agreement import agreement_db
+from tasks.separation.local.agreement import worst_stem_db
 from tasks.separation.models.digests import sha256_of
 
 log = logging.getLogger("stemwright")
@@ -46,8 +46,11 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "stemwright" / "openvino"
 
 
+Estimates = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 class Check(Value):
-    """What the first segment showed: how alike it was, and the seconds that each library took."""
+    """What the first segment showed: the worst stem's agreement, and each library's seconds."""
 
     agreement_db: float
     openvino_s: float
@@ -68,6 +71,7 @@ class OpenVinoCore:
         folder: A conversion: `core.xml`, `core.bin` and, once checked, `checked.json`.
         precision: What OpenVINO computes in.
         reference: Makes the torch core, for the check.
+        estimates: Stems of what a core gives, (segments, stems, channels, frames).
         whatever_it_gains: Use it also where torch is faster.
     """
 
@@ -76,12 +80,14 @@ class OpenVinoCore:
         folder: Path,
         precision: PrecisionClass,
         reference: Callable[[], nn.Module],
+        estimates: Estimates,
         *,
         whatever_it_gains: bool = False,
     ) -> None:
         self._folder = folder
         self._precision: PrecisionClass = precision
         self._always = whatever_it_gains
+        self._estimates = estimates
         # Kept only as long as it may be needed: it holds the network's weights.
         self._reference = None if _checked(folder) else reference
         # The torch core, once it is known that the conversion isn't used.
@@ -101,6 +107,7 @@ class OpenVinoCore:
         weights: Path,
         precision: PrecisionClass,
         reference: Callable[[], nn.Module],
+        estimates: Estimates,
         *,
         whatever_it_gains: bool = False,
     ) -> OpenVinoCore | None:
@@ -115,7 +122,7 @@ class OpenVinoCore:
                 return None
             if not (folder / "core.xml").is_file():
                 _convert(reference(), folder)
-            return cls(folder, precision, reference, whatever_it_gains=whatever_it_gains)
+            return cls(folder, precision, reference, estimates, whatever_it_gains=whatever_it_gains)
         except Exception as error:
             # OpenVINO raises plain RuntimeErrors; torch does the same work without it.
             log.warning("OpenVINO can't run %s, torch does: %s", weights.name, _first_line(error))
@@ -156,7 +163,7 @@ class OpenVinoCore:
         """Hold what came out against torch, remember how it went, and go on with the better one."""
         true: tuple[torch.Tensor, torch.Tensor] = exact(spectra, waves)
         check = Check(
-            agreement_db=min(agreement_db(*pair) for pair in zip(found, true, strict=True)),
+            agreement_db=worst_stem_db(self._estimates(*found), self._estimates(*true)),
             openvino_s=_seconds(lambda: self._infer(spectra[:1], waves[:1])),
             torch_s=_seconds(lambda: exact(spectra[:1], waves[:1])),
         )
