@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,20 @@ class Network:
         self.samplerate: int = network.samplerate
         self.channels: int = network.audio_channels
         self.segment: Any = network.segment
-        self._valid_length = getattr(network, "valid_length", None)
+        self._valid_length: Callable[[int], int] | None = None
         self._device = torch.device(device)
         self._network: Any = None
         self._core: Any = None
         if not is_plain(network):
             self._network = network.to(device)
+            self._valid_length = getattr(network, "valid_length", None)
             self.precision: PrecisionClass = "fp32"
             return
         self.precision = precision
-        self._transforms = Transforms(network.nfft, int(network.segment * network.samplerate))
+        frames = int(network.segment * network.samplerate)
+        # Not the network's own method, which would keep all its weights beside the core's.
+        self._valid_length = lambda length: frames
+        self._transforms = Transforms(network.nfft, frames)
         self._transforms.to(device)
         steps = self._transforms.steps
         if device == "cpu" and options.openvino != "off" and weights and is_installed():
