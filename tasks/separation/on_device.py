@@ -294,15 +294,18 @@ class DeviceSeparator(ABC):
             self._release()
 
     def _release(self) -> None:
-        if self.device.startswith("cuda"):
-            import torch
+        if not self.device.startswith("cpu"):
+            empty_cache(self.device)
 
-            gc.collect()
-            torch.cuda.empty_cache()
-        elif self.device.startswith(("mps", "xpu")):
-            import torch
 
-            getattr(torch, self.device.partition(":")[0]).empty_cache()
+def empty_cache(device: str) -> None:
+    """Give a device's cached memory back; on a CPU, what Python no longer needs."""
+    gc.collect()
+    kind = device.partition(":")[0]
+    if kind != "cpu":
+        import torch
+
+        getattr(torch, kind).empty_cache()
 
 
 class _Order:

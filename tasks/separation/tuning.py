@@ -37,7 +37,6 @@ class Measured(Value):
     precision: str = ""
     compile_gain: float = 1.0
     compile_s: float = 0.0
-    segment_bytes: int = 0
 
     @property
     def compile_after_s(self) -> float:

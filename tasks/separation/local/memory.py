@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks.contracts import LocalOptions
 from tasks.separation.local.batches import BatchPlan
+from tasks.separation.on_device import empty_cache
 from tasks.separation.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -35,35 +36,22 @@ def make_plan(
 
     size = options.batch
     if not size and device != "cpu":
-        known = tuning.of(spec, device)
-        size = known.batch or LARGEST
-        if room := _room(model, device, known.segment_bytes):
+        size = tuning.of(spec, device).batch or LARGEST
+        if room := _room(model, device):
             size = max(1, min(size, room))
     plan = BatchPlan(size or 1, empty_cache=lambda: empty_cache(device), on_worked=remember)
     log.info("%s: %d segments at once", device, plan.size)
     return plan
 
 
-def empty_cache(device: str) -> None:
-    """Give a device's cached memory back."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    kind = device.partition(":")[0]
-    if kind != "cpu":
-        getattr(torch, kind).empty_cache()
-
-
-def _room(model: Bag, device: str, segment_bytes: int) -> int:
+def _room(model: Bag, device: str) -> int:
     """Segments that fit into the memory that is free now; 0 where nobody can tell."""
     if not device.startswith("cuda"):
         return 0
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
-    each = segment_bytes or segment_bytes_of(model, device)
+    each = segment_bytes_of(model, device)
     return int(free * _ROOM / each) if each else 0
 
 

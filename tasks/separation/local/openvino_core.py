@@ -25,7 +25,7 @@ from torch import nn
 
 from tasks.contracts import PrecisionClass, Value
 from tasks.separation.local.agreement import worst_stem_db
-from tasks.separation.models.digests import sha256_of
+from tasks.separation.models.digests import cache_home, sha256_of
 
 log = logging.getLogger("stemwright")
 
@@ -42,8 +42,7 @@ def is_installed() -> bool:
 
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/stemwright/openvino`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "stemwright" / "openvino"
+    return cache_home() / "openvino"
 
 
 Estimates = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

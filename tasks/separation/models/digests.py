@@ -30,8 +30,13 @@ def sha256_of(path: Path, *, fresh: bool = False) -> str:
 
 def cache_file() -> Path:
     """Where digests are remembered: `$XDG_CACHE_HOME/stemwright/weights-sha256.json`."""
+    return cache_home() / "weights-sha256.json"
+
+
+def cache_home() -> Path:
+    """`$XDG_CACHE_HOME/stemwright`, else `~/.cache/stemwright`: what can be made anew."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "stemwright" / "weights-sha256.json"
+    return (Path(base) if base else Path.home() / ".cache") / "stemwright"
 
 
 def _stamp(path: Path) -> list[int]:
