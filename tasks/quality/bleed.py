@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,14 @@ import numpy.typing as npt
 
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import BINS_PER_TILE, Block, Float64, Real, Spectra
+from tasks.quality.spectra import (
+    BINS_PER_TILE,
+    Block,
+    Float64,
+    Real,
+    Spectra,
+    mel_band_starts,
+)
 
 # Neighbouring bins and frames of a Hann window at half overlap are correlated: |ρ|² is 4/9 one
 # bin and 1/36 two bins or one frame apart, so a tile holds this many times fewer independent
@@ -137,18 +143,6 @@ class Correlation:
             normal, target = matrix / np.outer(scale, scale), self._gram[rows, 0] / scale
             gains[active] = np.linalg.lstsq(normal, target, rcond=1e-5)[0] / scale
         return gains
-
-
-@cache
-def mel_band_starts(bins: int, rate_hz: int, bands: int = 24) -> npt.NDArray[np.int64]:
-    """First bin of each of about `bands` bands that tile the spectrum, alike wide in mel.
-
-    m = 2595 log10(1 + f / 700); O'Shaughnessy, "Speech Communication", 1987.
-    """
-    from librosa import mel_frequencies
-
-    edges_hz = mel_frequencies(n_mels=bands + 1, fmin=0.0, fmax=rate_hz / 2, htk=True)[:-1]
-    return np.unique(np.round(edges_hz / (rate_hz / 2) * (bins - 1)).astype(np.int64))
 
 
 class CrossEnergyResult(NamedTuple):

@@ -13,6 +13,8 @@ from tasks.quality.clipping import Clipping
 from tasks.quality.decibels import decibels
 from tasks.quality.dropouts import DropoutResult, Dropouts
 from tasks.quality.entropy import AssignmentEntropy, SpectralShape
+from tasks.quality.exchange import Exchange
+from tasks.quality.motion import ContraryMotion
 from tasks.quality.residual import Residual
 from tasks.quality.spans import Span
 from tasks.quality.spectra import Block, Float64
@@ -84,11 +86,13 @@ class Measures:
         self._cross = CrossEnergy(stems)
         self._correlation = Correlation(stems)
         self._rough = Roughness(stems)
+        self._motion = ContraryMotion(stems)
         self._spectrum = LongTermSpectrum(stems)
         self._timbre = Timbre(stems)
         self._dropouts = Dropouts(all_stems=all_stems)
         self._clipping = Clipping(stems)
         self._leak = CoherenceLeak(stems) if stems > 1 else None
+        self._exchange = Exchange(stems) if stems > 1 else None
         self._assignment = AssignmentEntropy(stems) if stems > 1 and all_stems else None
         self._residual = Residual(stems) if all_stems else None
         self._collapse = StereoCollapse(stems) if all_stems else None
@@ -113,6 +117,7 @@ class Measures:
         missing = self._put_residual(stems, track)
         self._put_estimate(stems, missing)
         self._put_sharing(stems, track)
+        self._put_exchange(stems)
         self._put_defects(stems)
         span = self._residual.result().half_second if self._residual else None
         return TrackMeasures(self._end_s, track, span, stems)
@@ -148,6 +153,7 @@ class Measures:
         put(stems, "cliff_db", cliff[1:])
         put(stems, "cliff_rel_db", cliff_rel)
         put(stems, "rough_db", *self._rough.result())
+        put(stems, "contrary_motion", *self._motion.result())
         for name, values in self._timbre.result()._asdict().items():
             put(stems, name, values)
 
@@ -183,6 +189,15 @@ class Measures:
             stem.partners["xcorr_max"] = self._names[with_stem[i]]
             if partner[i] >= 0:
                 stem.partners["leak_db"] = self._names[partner[i]]
+
+    def _put_exchange(self, stems: list[StemMeasures]) -> None:
+        if self._exchange is None:
+            return
+        found = self._exchange.result()
+        put(stems, "exchanged_db", found.exchanged_db, found.spans)
+        for stem, partner in zip(stems, found.partner, strict=True):
+            if partner >= 0:
+                stem.partners["exchanged_db"] = self._names[partner]
 
     def _put_defects(self, stems: list[StemMeasures]) -> None:
         ppm, worst = self._clipping.result()

@@ -20,7 +20,7 @@ from tasks.quality.reasons import Code
 from tasks.quality.typicality import Typicality
 
 MODEL_FILE = "score_model.json"
-LOST = "lost_db"
+CEILINGS = ("lost_db", "exchanged_db")
 Worse = Literal["high", "low"]
 
 
@@ -124,7 +124,8 @@ class Formula(Value):
     never raises it. A measure that couldn't be taken costs nothing.
 
     Nor is it above `-lost_db`, where what a stem has lost for certain is known: of a true stem of
-    energy P + L, what is left, P, has an SI-SDR of 10 log10(P / L).
+    energy P + L, what is left, P, has an SI-SDR of 10 log10(P / L); nor above `-exchanged_db`,
+    where a passage of it is in another stem and that one's here.
     """
 
     best_db: float
@@ -142,9 +143,10 @@ class Formula(Value):
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def estimate(self, measures: Mapping[str, float | None]) -> Estimate:
-        lost_db = measures.get(LOST)
-        known = lost_db is not None and math.isfinite(lost_db)
-        ceiling_db = -lost_db if known and lost_db is not None else math.inf
+        known = (measures.get(name) for name in CEILINGS)
+        ceiling_db = min(
+            (-db for db in known if db is not None and math.isfinite(db)), default=math.inf
+        )
         db = max(min(self.best_db - sum(self.costs(measures).values()), ceiling_db), self.worst_db)
         # A bound never passes the estimate itself.
         return Estimate(db, min(self.interval.low_db(db), db), max(self.interval.high_db(db), db))

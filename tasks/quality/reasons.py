@@ -20,12 +20,14 @@ Code = Literal[
     "clipping",
     "lowpass_cliff",
     "rough_spectrum",
+    "contrary_motion",
     "stereo_collapse",
     "residual_high",
     "<stem>_silent_but_expected",
     "mixture_silent",
     "too_short",
     "swapped_with_<stem>",
+    "changed_places_with_<stem>",
     "lossy_source",
 ]
 """In the code of a reason, `<stem>` is replaced by the name of the stem that it speaks of."""
@@ -93,6 +95,11 @@ TEXTS: dict[Code, Text] = {
         "The {stem} stem's spectrum is ragged: {value:.1f} dB from bin to bin.",
         f"{_LISTEN} for watery, chirping tones.",
     ),
+    "contrary_motion": Text(
+        "The {stem} stem's partials fall where those of the other stems rise, and rise where they "
+        "fall ({percent:.0f} % of their motion).",
+        f"{_LISTEN} for notes that flicker between stems.",
+    ),
     "stereo_collapse": Text(
         "The {stem} stem is mono, yet stereo width ({value:.1f} dB of its energy) is in no stem.",
         "Check that the stems were written in stereo.",
@@ -116,6 +123,11 @@ TEXTS: dict[Code, Text] = {
     "swapped_with_<stem>": Text(
         "The {stem} stem sounds like the {other} stem and the other way round ({value:.1f} nats).",
         "Solo both; their names may be swapped.",
+    ),
+    "changed_places_with_<stem>": Text(
+        "For a while the {stem} stem holds what belongs in the {other} stem, and the other way "
+        "round ({value:.1f} dB of its energy).",
+        "Solo both there; separate the track again.",
     ),
     "lossy_source": Text(
         "The mixture's spectrum falls off a cliff of {value:.0f} dB, as lossy codecs leave it.",

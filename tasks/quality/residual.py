@@ -7,10 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.quality.bleed import mel_band_starts
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import POWER_FLOOR, Block, Float64, Real, Spectra
+from tasks.quality.spectra import (
+    POWER_FLOOR,
+    Block,
+    Float64,
+    Real,
+    Spectra,
+    mel_band_starts,
+)
 
 LIVE_DB = -40.0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -113,12 +113,22 @@ class Block:
         return None if self.side is None else np.square(self.side.real) + np.square(self.side.imag)
 
     @cached_property
+    def stereo_frame_energy(self) -> Real:
+        """Sum of |S|² over the bins, middle and side, (signals, frames)."""
+        if self.side_power is None:
+            return self.frame_energy
+        return np.asarray(self.frame_energy + self.side_power.sum(axis=2))
+
+    @cached_property
     def stereo_energy(self) -> Float64:
         """Sum of |S|² over the block, middle and side, (signals,)."""
-        if self.side_power is None:
-            return self.energy
-        side = self.side_power.sum(axis=2).sum(axis=1, dtype=np.float64)
-        return np.asarray(self.energy + side)
+        return np.asarray(self.stereo_frame_energy.sum(axis=1, dtype=np.float64))
+
+    @cached_property
+    def stem_mel_power(self) -> Real:
+        """|S|² of the stems summed over mel bands, (stems, frames, bands)."""
+        starts = mel_band_starts(self.power.shape[2], self.rate_hz)
+        return np.asarray(np.add.reduceat(self.power[1:], starts, axis=2))
 
     @cached_property
     def gram(self) -> npt.NDArray[np.complex64]:
@@ -132,6 +142,18 @@ class Block:
         tiled = cut.reshape(signals, frames, tiles, BINS_PER_TILE).transpose(2, 0, 1, 3)
         flat = tiled.reshape(tiles, signals, frames * BINS_PER_TILE)
         return flat @ flat.conj().transpose(0, 2, 1)
+
+
+@cache
+def mel_band_starts(bins: int, rate_hz: int, bands: int = 24) -> npt.NDArray[np.int64]:
+    """First bin of each of about `bands` bands that tile the spectrum, alike wide in mel.
+
+    m = 2595 log10(1 + f / 700); O'Shaughnessy, "Speech Communication", 1987.
+    """
+    from librosa import mel_frequencies
+
+    edges_hz = mel_frequencies(n_mels=bands + 1, fmin=0.0, fmax=rate_hz / 2, htk=True)[:-1]
+    return np.unique(np.round(edges_hz / (rate_hz / 2) * (bins - 1)).astype(np.int64))
 
 
 def channel_mean(samples: Real) -> Real:

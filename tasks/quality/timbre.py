@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.quality.bleed import mel_band_starts
 from tasks.quality.spectra import Block, Float64
 
 LOW_HZ = 200.0
@@ -48,8 +47,7 @@ class Timbre:
         power = block.bin_energy[1:].astype(np.float64)
         self._bins = power if self._bins is None else self._bins + power
         self._rate_hz = block.rate_hz
-        starts = mel_band_starts(block.spectra.shape[2], block.rate_hz)
-        bands = np.sqrt(np.add.reduceat(block.power[1:], starts, axis=2)).astype(np.float64)
+        bands = np.sqrt(block.stem_mel_power).astype(np.float64)
         before = bands[:, :1] if self._last is None else self._last
         steps = np.diff(np.concatenate([before, bands], axis=1), axis=1)
         self._rise += np.maximum(steps, 0).sum(axis=(1, 2))

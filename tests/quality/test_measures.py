@@ -12,7 +12,6 @@ from tasks.quality.bleed import (
     CoherenceLeak,
     Correlation,
     CrossEnergy,
-    mel_band_starts,
     multiple_coherence,
 )
 from tasks.quality.clipping import Clipping, flat_top_samples
@@ -24,9 +23,10 @@ from tasks.quality.entropy import (
     spectral_entropy,
     spectral_flatness,
 )
+from tasks.quality.motion import ContraryMotion
 from tasks.quality.reasons import CODES, TEXTS, reason
 from tasks.quality.residual import Residual
-from tasks.quality.spectra import Block, Real, ShortTimeFourier, fft_size
+from tasks.quality.spectra import Block, Real, ShortTimeFourier, fft_size, mel_band_starts
 from tasks.quality.spectrum import LongTermSpectrum, Roughness
 from tasks.quality.stereo import Levels, StereoCollapse
 from tasks.quality.timbre import Timbre
@@ -490,6 +490,33 @@ def test_a_smooth_gain_is_no_roughness_but_holes_are() -> None:
 
 
 # --- reasons ----------------------------------------------------------------------------------
+
+
+def motion_of(first: Real, second: Real) -> list[float]:
+    measure = ContraryMotion(2)
+    for block in blocks(np.stack([first + second, first, second])):
+        measure.update(block)
+    return [float(value) for value in measure.result()[0]]
+
+
+def test_motion_to_and_fro_is_told_from_motion_at_will_and_together() -> None:
+    t = np.arange(4 * BLOCK) / RATE
+    low, high = np.sin(2 * np.pi * 440 * t), np.sin(2 * np.pi * 550 * t)
+    gate = 0.5 + 0.5 * np.sin(2 * np.pi * 1.3 * t)
+    assert motion_of(*np.float32([gate * low, (1 - gate) * low])) == pytest.approx([1, 1], abs=0.1)
+    assert motion_of(noise(1, len(t)), noise(2, len(t))) == pytest.approx([0, 0], abs=0.02)
+    together = motion_of(*np.float32([gate * low, gate * (low + 0.1 * high)]))
+    assert together == pytest.approx([-1, -0.9], abs=0.1)
+
+
+def test_motion_does_not_depend_on_where_blocks_end() -> None:
+    first, second = noise(3, 3 * BLOCK), noise(4, 3 * BLOCK)
+    second[BLOCK:] -= 0.3 * first[BLOCK:]
+    signals = np.stack([first + second, first, second])
+    whole = ShortTimeFourier(3, 2048)(signals)
+    one_shot = ContraryMotion(2)
+    one_shot.update(Block(0.0, RATE, signals[:, None, :], whole))
+    assert motion_of(first, second) == pytest.approx(list(one_shot.result()[0]), abs=1e-4)
 
 
 def test_every_code_has_a_sentence_and_advice() -> None:

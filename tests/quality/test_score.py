@@ -463,7 +463,7 @@ def test_some_stems_only_are_scored_without_what_needs_the_sum(
     assert report.assignment_entropy is None
     assert "missing_db" not in report.stems["vocals"].measures
     assert (report.stems["vocals"].estimated_si_sdr_db or 0) > 12
-    damaged = {"vocals": stems["vocals"] + 0.5 * stems["bass"]}
+    damaged = {"vocals": stems["vocals"] + 0.5 * (stems["bass"] + stems["drums"])}
     report = score(tmp_path, mixed(stems), damaged, all_stems=False)
     assert report.stems["vocals"].reasons == ("estimated_sdr_low",)
     assert report.stems["vocals"].bleed_db is None

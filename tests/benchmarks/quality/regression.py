@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import nnls
 
-from tasks.quality.model import LOST, Worse
+from tasks.quality.model import CEILINGS, Worse
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,15 +30,11 @@ RIDGE = 0.02
 
 @dataclass(frozen=True)
 class Spec:
-    """A term to fit: a measure, which way is worse, and ascending knots.
-
-    `whole` is set for what means something only when all stems of the model are there.
-    """
+    """A term to fit: a measure, which way is worse, and ascending knots."""
 
     measure: str
     worse: Worse
     knots: tuple[float, ...]
-    whole: bool = False
 
     def segments(self, values: Floats) -> Floats:
         """How far each value is through each segment towards worse, (rows, knots - 1), 0 to 1.
@@ -66,7 +62,8 @@ class Fitted:
         for spec, cost in zip(self.specs, self.costs, strict=True):
             paid += spec.segments(column(table, spec.measure)) @ cost
         # What is lost for certain bounds every estimate, as in `tasks.quality.model.Formula`.
-        ceiling = np.nan_to_num(-column(table, LOST), nan=np.inf)
+        ceilings = [np.nan_to_num(-column(table, name), nan=np.inf) for name in CEILINGS]
+        ceiling = np.min(ceilings, axis=0)
         return np.asarray(np.maximum(np.minimum(self.best_db - paid, ceiling), WORST_DB))
 
     def curve(self, spec: Spec) -> Floats:

@@ -52,8 +52,8 @@ CAVEATS = (
 
 BLIND: dict[str, str] = {
     # Why no measure of stems and mixture alone can see it.
-    "swap": "swapped stems fit the mixture as well as true ones; only what a stem usually sounds "
-    "like tells, and that warns without lowering the score",
+    "swap": "stems swapped from beginning to end fit the mixture as well as true ones; only what a "
+    "stem usually sounds like tells, and that warns without lowering the score",
     "misassignment": "patches that went wholly to the wrong stem fit the mixture, and where the "
     "stems don't overlap nothing in them correlates",
     "band_bleed": "where the whole octave went, the stems fit the mixture as two true ones do: "
@@ -223,8 +223,8 @@ def kinds_section(table: pd.DataFrame, held_out: Floats, swaps: dict[str, float]
             "AUC damaged at all")  # fmt: skip
     text = "Each against all true stems; the first is the score, held out by genre."
     notes.append(
-        "- Swaps have a detector of their own, which warns: AUC "
-        f"{swaps['auc_whole_swaps']:.2f} for whole swaps; it finds "
+        "- Whole swaps have a detector of their own, which warns: AUC "
+        f"{swaps['auc_whole_swaps']:.2f}; it finds "
         f"{100 * swaps['whole_swaps_found']:.0f} % of {swaps['whole_swaps']:.0f} and warns of "
         f"{100 * swaps['whole_swaps_false_alarms']:.0f} % of the true separations."
     )

@@ -39,7 +39,9 @@ SIGNS: tuple[Kind, ...] = (
     Kind("clip_log_ppm", "high", "clipping", 1.8, shown="clip_ppm"),
     Kind("cliff_rel_db", "high", "lowpass_cliff", 20.0),
     Kind("rough_db", "high", "rough_spectrum", 3.0),
+    Kind("contrary_motion", "high", "contrary_motion", 0.03),
     Kind("collapse_db", "high", "stereo_collapse", -20.0),
+    Kind("exchanged_db", "high", "changed_places_with_<stem>", -30.0),
 )
 
 
@@ -55,7 +57,10 @@ def fit(table: pd.DataFrame) -> list[dict[str, Any]]:
     for kind in SIGNS:
         sign = 1 if kind.worse == "high" else -1
         values = sign * column(table, kind.measure)
-        normal = max(float(np.nanquantile(values[true], NORMAL_SHARE)), sign * kind.least)
+        # A measure that no true stem has is NaN for all of them.
+        usual = values[true & np.isfinite(values)]
+        least = sign * kind.least
+        normal = max(float(np.quantile(usual, NORMAL_SHARE)), least) if len(usual) else least
         beyond = values[bad & (values > normal)]
         severe = float(np.median(beyond)) if len(beyond) else normal + abs(normal)
         found.append({
