@@ -52,7 +52,7 @@ TERMS: tuple[Spec, ...] = (
 """What the ablation left. The knots span what true and broken stems show."""
 
 SOME_TERMS: tuple[Spec, ...] = (ESTIMATE, *GAPS, ROUGH, MOTION)
-"""The same where some stems weren't kept: what gaps lost isn't known then, but how long they are."""
+"""The same where some stems weren't kept: what gaps lost isn't known then, only their length."""
 
 TRIED: tuple[Spec, ...] = (
     *GAPS,
