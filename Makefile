@@ -25,7 +25,7 @@ demo: $(READY) ## the whole main job on the bundled music, no downloads
 	$(BIN)/stemwright demo
 
 test: $(READY) ## the tests that take minutes at most
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(READY) ## the tests that take longer
 	$(BIN)/pytest -m slow

@@ -68,13 +68,17 @@ def environment() -> dict[str, str]:
     }
 
 
-def run_script(*args: object, cwd: Path, stdin: str = "") -> Done:
-    """Run the console script as a user's shell does, with pipes."""
+def run_script(*args: object, cwd: Path, stdin: str = "", server: str = "") -> Done:
+    """Run the console script as a user's shell does, with pipes.
+
+    Args:
+        server: Of a Prefect that runs already; if empty, the command starts one for itself.
+    """
     done = subprocess.run(
         [SCRIPT, *map(str, args)],
         cwd=cwd,
         input=stdin,
-        env=environment(),
+        env=environment() | ({"PREFECT_API_URL": server} if server else {}),
         capture_output=True,
         text=True,
         check=False,

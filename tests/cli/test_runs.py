@@ -234,9 +234,11 @@ def test_the_terminal_shows_bars_and_nothing_of_prefect(interrupted: Interrupted
 
 
 @pytest.fixture(scope="module")
-def resumed(interrupted: Interrupted) -> Done:
+def resumed(interrupted: Interrupted, prefect_server: str) -> Done:
     """The same command again, its sources on stdin this time."""
-    return run_script(*SEPARATE, "-", cwd=interrupted.folder, stdin="music\n")
+    return run_script(
+        *SEPARATE, "-", cwd=interrupted.folder, stdin="music\n", server=prefect_server
+    )
 
 
 def test_the_same_command_goes_on_where_it_stopped(interrupted: Interrupted, resumed: Done) -> None:
@@ -259,7 +261,9 @@ def test_the_table_has_what_was_there_too(interrupted: Interrupted, resumed: Don
 # --- the quality gate -----------------------------------------------------------------------------
 
 
-def test_a_score_under_the_gate_is_exit_code_3(tmp_path: Path, album: Path, resumed: Done) -> None:
+def test_a_score_under_the_gate_is_exit_code_3(
+    tmp_path: Path, album: Path, resumed: Done, prefect_server: str
+) -> None:
     """In the same library: forced, so that there is a separation for the gate to look at."""
     source = album / "music/iron_harbour.flac"
     ran = run_script(
@@ -272,6 +276,7 @@ def test_a_score_under_the_gate_is_exit_code_3(tmp_path: Path, album: Path, resu
         "vocals",
         "--json",
         cwd=tmp_path,
+        server=prefect_server,
     )
     assert ran.code == 3, ran.stderr
     assert ran.document["exit_code"] == 3

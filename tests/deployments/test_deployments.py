@@ -17,7 +17,7 @@ import tasks.catalog
 from tests.deployments.house import ROOT, House, running_house, until
 
 # The waits in here are bounded one by one; together they may pass the suite's limit for a test.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 BUNDLED = Path(tasks.catalog.__file__).parent / "bundled"
 

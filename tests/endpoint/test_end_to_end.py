@@ -21,7 +21,7 @@ from tests.endpoint.house import KEY, SCRIPT, command
 pytestmark = pytest.mark.timeout(600)
 
 
-def separate(song: Path, base_url: str, folder: Path) -> Path:
+def separate(song: Path, base_url: str, folder: Path, server: str) -> Path:
     """`stemwright separate --provider cloud` against the endpoint; the finished track's folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STEMWRIGHT_")}
     done = subprocess.run(
@@ -43,6 +43,7 @@ def separate(song: Path, base_url: str, folder: Path) -> Path:
             "STEMWRIGHT_ENGINE__API_KEY": KEY,
             "STEMWRIGHT_STATE": str(folder / "state"),
             "OMP_NUM_THREADS": "1",
+            "PREFECT_API_URL": server,
         },
         capture_output=True,
         text=True,
@@ -56,11 +57,13 @@ def separate(song: Path, base_url: str, folder: Path) -> Path:
     return reports[0].parent
 
 
-def test_separate_against_the_endpoint_is_separate_here(tmp_path: Path) -> None:
+def test_separate_against_the_endpoint_is_separate_here(
+    tmp_path: Path, prefect_server: str
+) -> None:
     song = write_excerpt("costa_lenta", tmp_path / "song.flac", seconds=4)
     with command("--model", "embedded", "--data", tmp_path / "data", "--offline") as endpoint:
         assert endpoint.banner["device"] == "cpu"
-        made = separate(song, endpoint.banner["base URL"], tmp_path)
+        made = separate(song, endpoint.banner["base URL"], tmp_path, prefect_server)
         assert endpoint.end(signal.SIGINT) == 130
     report = json.loads((made / "report.json").read_text())
     assert report["stem_set"]["engine"] == "cloud"
