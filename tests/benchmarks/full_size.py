@@ -11,6 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ RELEASED: dict[str, Any] = {
 RANDOM = {"random_htdemucs": (1,), "random_htdemucs_ft": (11, 12, 13, 14)}
 EMBEDDED = "embedded"
 _LEVEL = 0.1  # RMS of the music: low enough that no stem of a random network clips
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what a benchmark writes, gone at its end."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=BUILD)
 
 
 def ready(model: str) -> Path:

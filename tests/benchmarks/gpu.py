@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 from tests.benchmarks import contenders
 from tests.benchmarks.child import NotRun, measure, median, stem_files, worst_agreement_db
 from tests.benchmarks.contenders import Contender, Job
-from tests.benchmarks.full_size import BUILD, MODELS, RANDOM, STEMS, make_music, ready
+from tests.benchmarks.full_size import MODELS, RANDOM, STEMS, make_music, ready, scratch_folder
 from tests.benchmarks.gpu_load import busy_share, watching
 from tests.benchmarks.results import ROOT, write_result
 
@@ -216,7 +215,7 @@ def main() -> None:
     every = [contenders.stock(), contenders.ours()]
     if "unblend" not in given.without:
         every.append(contenders.unblend())
-    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+    with scratch_folder() as name:
         scratch = Path(name)
         tracks = make_tracks(scratch / "tracks", max(2, given.tracks), given.seconds)
         table = speed_rows(

@@ -10,7 +10,6 @@ random_htdemucs` it is full-size HTDemucs, an hour of which takes two cores the 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from tests.benchmarks import contenders
 from tests.benchmarks.child import Measured, NotRun, stem_files, worst_agreement_db
 from tests.benchmarks.contenders import Contender, Job
-from tests.benchmarks.full_size import BUILD, EMBEDDED, RANDOM, STEMS, music, ready
+from tests.benchmarks.full_size import EMBEDDED, RANDOM, STEMS, music, ready, scratch_folder
 from tests.benchmarks.results import write_result
 
 HEAD = (
@@ -98,7 +97,7 @@ def main() -> None:
     stock = None if given.no_stock else contenders.stock()
     lengths = []
     for minutes in given.minutes:
-        with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
+        with scratch_folder() as scratch:
             lengths.append(compare(minutes, given.model, Path(scratch), stock))
             print(lengths[-1].row, flush=True)
     about = (

@@ -9,7 +9,6 @@ take turns, so that what else the machine does falls on all alike; what is told 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from tests.benchmarks.child import (
     written_as,
 )
 from tests.benchmarks.contenders import Contender, Job
-from tests.benchmarks.full_size import BUILD, RANDOM, music, ready
+from tests.benchmarks.full_size import RANDOM, music, ready, scratch_folder
 from tests.benchmarks.results import use_cores, write_result
 
 OURS: dict[str, Callable[[], Contender]] = {
@@ -160,7 +159,7 @@ def main() -> None:
         label = f"{given.bag_seconds:g} s, vocals of a bag of 4"
         jobs.append((label, bag, given.bag_seconds, "vocals", [contenders.stock(), *mine]))
     table = [HEAD]
-    with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
+    with scratch_folder() as scratch:
         for number, (label, model, seconds, stem, every) in enumerate(jobs):
             ready(model)
             job = Job([music(seconds)], Path(scratch) / str(number), model, stem)
