@@ -9,14 +9,7 @@ import numpy.typing as npt
 
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import (
-    BINS_PER_TILE,
-    Block,
-    Float64,
-    Real,
-    Spectra,
-    mel_band_starts,
-)
+from tasks.quality.spectra import BINS_PER_TILE, Block, Float64, Real, Spectra, mel_band_starts
 
 # Neighbouring bins and frames of a Hann window at half overlap are correlated: |ρ|² is 4/9 one
 # bin and 1/36 two bins or one frame apart, so a tile holds this many times fewer independent

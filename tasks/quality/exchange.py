@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span
-from tasks.quality.spectra import FRAMES_PER_BLOCK, Block, Float64, Real
+from tasks.quality.spectra import FRAMES_PER_BLOCK, Block, Float64, FrameSteps, Real
 
 WINDOW_FRAMES = FRAMES_PER_BLOCK // 2
 MOST_WINDOWS = 128
@@ -79,7 +79,7 @@ class Exchange:
     def __init__(self, stems: int) -> None:
         self._bands: list[Real] = []
         self._facts: list[Real] = []
-        self._last: Real | None = None
+        self._steps = FrameSteps()
         self._end_s = self._window_s = 0.0
         self._stems = stems
 
@@ -88,10 +88,7 @@ class Exchange:
         self._window_s = WINDOW_FRAMES * (block.spectra.shape[2] - 1) / block.rate_hz
         power = block.stem_mel_power
         amplitude = np.sqrt(power)
-        before = amplitude[:, :1] if self._last is None else self._last
-        rises = np.diff(np.concatenate([before, amplitude], axis=1), axis=1)
-        self._last = amplitude[:, -1:]
-        rise = np.maximum(rises, 0).sum(axis=2)
+        rise = np.maximum(self._steps(amplitude), 0).sum(axis=2)
         facts = np.stack([rise, amplitude.sum(axis=2), block.stereo_frame_energy[1:]], axis=2)
         for start in range(0, power.shape[1], WINDOW_FRAMES):
             window = slice(start, start + WINDOW_FRAMES)
@@ -116,7 +113,10 @@ class Exchange:
         return found
 
     def _merged(self) -> tuple[Float64, Float64]:
-        """Windows of at most MOST_WINDOWS: band energies (windows, stems, bands), and facts."""
+        """At most MOST_WINDOWS windows: band energies (windows, stems, bands), and (…, 3) facts.
+
+        The facts are how far the bands' amplitudes rise, their sum, and the energy.
+        """
         if not self._bands:
             return np.zeros((0, self._stems, 1)), np.zeros((0, self._stems, 3))
         starts = np.arange(0, len(self._bands), self._together)

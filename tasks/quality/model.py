@@ -24,6 +24,12 @@ CEILINGS = ("lost_db", "exchanged_db")
 Worse = Literal["high", "low"]
 
 
+def _taken(measures: Mapping[str, float | None], name: str) -> float | None:
+    """A measure's value; None where it couldn't be taken."""
+    value = measures.get(name)
+    return value if value is not None and math.isfinite(value) else None
+
+
 class Curve(Value):
     """A piecewise linear function, constant beyond its ends."""
 
@@ -89,8 +95,8 @@ class Sign(Value):
 
     def severity(self, measures: Mapping[str, float | None]) -> float:
         """0 at `normal` and where it wasn't measured, 1 at `severe`, and on."""
-        value = measures.get(self.measure)
-        if value is None or not math.isfinite(value):
+        value = _taken(measures, self.measure)
+        if value is None:
             return 0.0
         return max((value - self.normal) / (self.severe - self.normal), 0.0)
 
@@ -138,15 +144,13 @@ class Formula(Value):
         found = {
             term.measure: term.cost_db(value)
             for term in self.terms
-            if (value := measures.get(term.measure)) is not None and math.isfinite(value)
+            if (value := _taken(measures, term.measure)) is not None
         }
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def estimate(self, measures: Mapping[str, float | None]) -> Estimate:
-        known = (measures.get(name) for name in CEILINGS)
-        ceiling_db = min(
-            (-db for db in known if db is not None and math.isfinite(db)), default=math.inf
-        )
+        known = (_taken(measures, name) for name in CEILINGS)
+        ceiling_db = min((-db for db in known if db is not None), default=math.inf)
         db = max(min(self.best_db - sum(self.costs(measures).values()), ceiling_db), self.worst_db)
         # A bound never passes the estimate itself.
         return Estimate(db, min(self.interval.low_db(db), db), max(self.interval.high_db(db), db))

@@ -39,9 +39,8 @@ class ContraryMotion:
 
     def result(self) -> tuple[Float64, list[Span | None]]:
         """(stems,), -1 to 1, NaN where nothing moves; and where most of it is."""
-        share = np.full(len(self._motion), np.nan)
-        np.divide(self._excess, self._motion, out=share, where=self._motion > 0)
-        return share, self._worst.result()
+        motion = np.where(self._motion > 0, self._motion, np.nan)
+        return self._excess / motion, self._worst.result()
 
 
 def _changes(stems: Real, rest: Real, last: tuple[Real, Real] | None) -> tuple[Real, Real]:

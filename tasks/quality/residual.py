@@ -9,14 +9,7 @@ import numpy.typing as npt
 
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import (
-    POWER_FLOOR,
-    Block,
-    Float64,
-    Real,
-    Spectra,
-    mel_band_starts,
-)
+from tasks.quality.spectra import POWER_FLOOR, Block, Float64, Real, Spectra, mel_band_starts
 
 LIVE_DB = -40.0
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from tasks.errors import CorruptAudio, IncompleteSeparation, StemwrightError, fr
 Real = npt.NDArray[np.float32]
 Spectra = npt.NDArray[np.complex64]
 Float64 = npt.NDArray[np.float64]
+Values = TypeVar("Values", Real, Float64)
 
 FRAMES_PER_BLOCK = 64
 BINS_PER_TILE = 8
@@ -191,6 +193,19 @@ class ShortTimeFourier:
         windows = np.lib.stride_tricks.sliding_window_view(joined, self.size, axis=1)
         framed = windows[:, :: self.hop] * self._window
         return np.asarray(scipy.fft.rfft(framed, axis=-1, overwrite_x=True))
+
+
+class FrameSteps:
+    """What changes from one frame to the next, across the blocks' boundaries."""
+
+    def __init__(self) -> None:
+        self._last: Any = None
+
+    def __call__(self, values: Values) -> Values:
+        """(signals, frames, bands) of a block to their changes; the very first frame has none."""
+        before = values[:, :1] if self._last is None else self._last
+        self._last = values[:, -1:].copy()
+        return np.diff(values, axis=1, prepend=before)
 
 
 def stream(mixture: Path, stems: Mapping[str, Path], gain: float) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.quality.spectra import Block, Float64
+from tasks.quality.spectra import Block, Float64, FrameSteps
 
 LOW_HZ = 200.0
 HIGH_HZ = 4000.0
@@ -41,18 +41,15 @@ class Timbre:
         self._rate_hz = 0
         self._rise = np.zeros(stems)
         self._sum = np.zeros(stems)
-        self._last: Float64 | None = None
+        self._steps = FrameSteps()
 
     def update(self, block: Block) -> None:
         power = block.bin_energy[1:].astype(np.float64)
         self._bins = power if self._bins is None else self._bins + power
         self._rate_hz = block.rate_hz
         bands = np.sqrt(block.stem_mel_power).astype(np.float64)
-        before = bands[:, :1] if self._last is None else self._last
-        steps = np.diff(np.concatenate([before, bands], axis=1), axis=1)
-        self._rise += np.maximum(steps, 0).sum(axis=(1, 2))
+        self._rise += np.maximum(self._steps(bands), 0).sum(axis=(1, 2))
         self._sum += bands.sum(axis=(1, 2))
-        self._last = bands[:, -1:]
 
     def result(self) -> TimbreResult:
         nothing = np.full(len(self._sum), np.nan)

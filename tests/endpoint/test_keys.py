@@ -126,8 +126,8 @@ def test_it_does_not_serve_strangers_without_a_key() -> None:
         (("--provider", "cloud"), "an endpoint separates on its own hardware"),
         (("--model", "tinny", "--offline"), "no model named 'tinny'"),
         (("--host", "no.such.host.invalid"), "has no address"),
-        (("--port", "99999"), "--port"),
-        (("--queue", "0"), "--queue"),
+        (("--port", "99999"), "in the range 0<=x<=65535"),
+        (("--queue", "0"), "in the range x>=1"),
     ],
 )
 def test_settings_that_cannot_work_end_it_with_2(

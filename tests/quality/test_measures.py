@@ -489,9 +489,6 @@ def test_a_smooth_gain_is_no_roughness_but_holes_are() -> None:
     assert values[1] > 2
 
 
-# --- reasons ----------------------------------------------------------------------------------
-
-
 def motion_of(first: Real, second: Real) -> list[float]:
     measure = ContraryMotion(2)
     for block in blocks(np.stack([first + second, first, second])):
@@ -517,6 +514,9 @@ def test_motion_does_not_depend_on_where_blocks_end() -> None:
     one_shot = ContraryMotion(2)
     one_shot.update(Block(0.0, RATE, signals[:, None, :], whole))
     assert motion_of(first, second) == pytest.approx(list(one_shot.result()[0]), abs=1e-4)
+
+
+# --- reasons ----------------------------------------------------------------------------------
 
 
 def test_every_code_has_a_sentence_and_advice() -> None:
