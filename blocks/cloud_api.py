@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from blocks.door import SettingsBlock
+from blocks.base_block import SettingsBlock
 from blocks.sections import CloudApi
 
 

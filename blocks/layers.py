@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from blocks.interpolation import interpolate
-from blocks.problems import Problem, is_hidden, is_secret, nearest, unknown_key
+from blocks.validation_errors import Problem, is_hidden, is_secret, nearest, unknown_key
 from tasks.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def from_block(block: str | BlockLike, model: type[BaseModel]) -> Layer:
     """
     name = block if isinstance(block, str) else block.full_name
     if isinstance(block, str):
-        from blocks.door import load_block
+        from blocks.base_block import load_block
 
         block = load_block(block)
     return from_mapping(block.to_settings(), model, f"the Prefect block {name}")

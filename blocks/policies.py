@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from blocks.door import SettingsBlock
+from blocks.base_block import SettingsBlock
 from blocks.sections import SeparationSection
 from tasks import contracts
 

@@ -14,13 +14,6 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_valid
 
 from blocks import layers
 from blocks.layers import BlockLike
-from blocks.problems import (
-    Problem,
-    mask_password,
-    settings_error,
-    wrong_kind,
-    wrong_value,
-)
 from blocks.redaction import MASK
 from blocks.sections import (
     AudioSettings,
@@ -31,6 +24,13 @@ from blocks.sections import (
     LoggingSettings,
     RunSettings,
     SeparationSection,
+)
+from blocks.validation_errors import (
+    Problem,
+    mask_password,
+    settings_error,
+    wrong_kind,
+    wrong_value,
 )
 from tasks import contracts
 from tasks.contracts import Value

@@ -21,7 +21,7 @@ from tasks.crew import Crew, Watcher
 from tasks.recording import Library
 
 if TYPE_CHECKING:
-    from tasks.separation.chain import EngineChain
+    from tasks.separation.fallback import EngineChain
     from tasks.separation.routing import Route
 
 log = logging.getLogger("stemwright")

@@ -15,9 +15,9 @@ from tasks.errors import SettingsError, StemwrightError
 if TYPE_CHECKING:
     from tasks.contracts import Mixture, SeparationSettings
     from tasks.separation.budget import Budget
-    from tasks.separation.chain import EngineChain
     from tasks.separation.cloud import CloudSeparator
     from tasks.separation.cloud.service import Order, Service
+    from tasks.separation.fallback import EngineChain
     from tasks.separation.legs import Leg
     from tasks.separation.models import ModelSpec
     from tasks.separation.routing import Candidate, Route, ServiceFacts
@@ -99,7 +99,7 @@ def chain_of(settings: StemwrightSettings, route: Route) -> tuple[EngineChain, R
         UnknownModel, WeightsMissing, WeightsRefused, SettingsError: The engine that comes first, or
             every one of them, can't be made.
     """
-    from tasks.separation.chain import EngineChain
+    from tasks.separation.fallback import EngineChain
     from tasks.separation.routing import without
 
     legs: list[Leg] = []
@@ -232,7 +232,7 @@ def dialect_of(api: CloudApi) -> Service:
     Raises:
         SettingsError: An option or address that it can't use.
     """
-    from tasks.separation.cloud.dialects import make_service
+    from tasks.separation.cloud.providers import make_service
 
     return make_service(
         api.service, base_url=api.base_url, api_key=api.api_key, options=api.service_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from flows.true_stems import TrueTrack, mixture_of, true_stems_of
+from flows.reference_stems import TrueTrack, mixture_of, true_stems_of
 from tasks.contracts import MaybeFloat, QualityReport, StemSet, Value
 from tasks.errors import IncompleteSeparation, SettingsError, StemwrightError
 from tasks.quality.reference import Agreement, StemTruth, agreement, compare

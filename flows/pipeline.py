@@ -16,11 +16,11 @@ from itertools import chain, islice
 
 from prefect.tasks import exponential_backoff
 
-from flows.memory import remembered_failure
+from flows.known_failures import remembered_failure
 from tasks.contracts import Failure, TrackRef
 from tasks.crew import Batch, Crew, Journey, Stage
-from tasks.errors import Interrupted, PassingError, StemwrightError
-from tasks.ingest import fingerprint
+from tasks.errors import Interrupted, StemwrightError, TransientError
+from tasks.sources import fingerprint
 from tasks.stages import STAGE_TASKS, StageTask, typed
 
 log = logging.getLogger("stemwright")
@@ -92,7 +92,7 @@ def _end_if_remembered(journey: Journey, crew: Crew) -> None:
 def _is_finished(track_id: str, separation_id: str, crew: Crew) -> bool:
     try:
         return crew.library.is_finished(track_id, separation_id)
-    except PassingError:
+    except TransientError:
         # The normalize stage asks again, with retries: not a reason to end the run here.
         return False
 
@@ -217,7 +217,7 @@ def _separate(batch: Batch, crew: Crew, stages: dict[Stage, StageTask]) -> None:
             _stage(stages["separate"], batch, crew)
     except Interrupted as error:
         for journey in batch.open():
-            _fail(journey, error.about(stage="separate"), crew)
+            _fail(journey, error.with_context(stage="separate"), crew)
     _stage(stages["validate"], batch, crew)
 
 

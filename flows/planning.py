@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from blocks.settings import StemwrightSettings
 from flows.assemble import Choice
 from flows.engines import price_of
-from flows.memory import remembered_failure
+from flows.known_failures import remembered_failure
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import SourceRefused, StemwrightError
 from tasks.recording import Library, LibraryIndex
@@ -158,8 +158,8 @@ class _Look:
             )
 
     def _at(self, ref: TrackRef) -> PlannedTrack:
-        from tasks.ingest import fingerprint, ingest
         from tasks.normalize import duration_s, identify
+        from tasks.sources import fingerprint, ingest
 
         planned = PlannedTrack(source=ref.source, label=ref.label, action="separate")
         mark = fingerprint(ref)

@@ -13,9 +13,9 @@ from flows.parameters import CatalogSources, RunControl, Separation
 from flows.run import run_tracks, settings_of
 from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
-from tasks.catalog import read_catalog
-from tasks.catalog.suffixes import AUDIO_SUFFIXES, suffix_of
 from tasks.contracts import TrackRef
+from tasks.sources import read_catalog
+from tasks.sources.suffixes import AUDIO_SUFFIXES, suffix_of
 
 COUNTED = 20_000
 """Catalogs are read lazily; a small local one is counted first, so that a share can be shown."""

@@ -10,8 +10,8 @@ from flows.parameters import RunControl, Separation, TrackSource
 from flows.run import run_tracks, settings_of
 from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
-from tasks.catalog import read_catalog
 from tasks.contracts import Failure, TrackRef
+from tasks.sources import read_catalog
 
 
 def _name() -> str:
@@ -24,7 +24,7 @@ def _name() -> str:
 def _label(track: TrackSource) -> str:
     from pathlib import Path
 
-    from tasks.ingest.tags import read_tags
+    from tasks.sources.tags import read_tags
 
     tags = read_tags(Path(track.source)) if Path(track.source).is_file() else None
     title = track.title or (tags.title if tags else "")

@@ -16,15 +16,15 @@ StemwrightError
 │   ├── WeightsRefused           wrong hash, or a pickle that nobody vouched for
 │   ├── KeyRejected
 │   └── BudgetSpent              a limit of the settings, or an account's credit
-├── PassingError             can pass by itself: worth trying again
-│   ├── NetworkFault
+├── TransientError             can pass by itself: worth trying again
+│   ├── NetworkError
 │   ├── RateLimited
-│   ├── ServiceFault             a service's 5xx or its own "failed"
+│   ├── ServiceError             a service's 5xx or its own "failed"
 │   └── OutOfMemory
 ├── DeadlineMissed           the track's time ran out
 ├── DiskFull                 nothing can be written until somebody makes room
-├── StorageFault             a disk or file system that doesn't do what it should
-├── ContractBroken           the other side answered something it must not
+├── StorageError             a disk or file system that doesn't do what it should
+├── ProtocolError           the other side answered something it must not
 ├── SubmitUnclear            a submit broke off: a service may have taken it, and be paid for it
 ├── IncompleteSeparation     stems are missing or broken after the one regeneration
 └── Interrupted              the run was asked to stop
@@ -73,7 +73,7 @@ class StemwrightError(Exception):
         # Errors cross process boundaries inside Prefect results; keyword-only fields need help.
         return (_rebuild, (type(self), dict(self.__dict__)))
 
-    def about(self, *, track: str = "", stage: str = "") -> StemwrightError:
+    def with_context(self, *, track: str = "", stage: str = "") -> StemwrightError:
         """Fill in the track and the stage where the raiser didn't know them; returns itself."""
         self.track = self.track or track
         self.stage = self.stage or stage
@@ -160,18 +160,18 @@ class BudgetSpent(SettingsError):
     default_remedy = "Wait for the next period, raise the limit, or let this machine take over."
 
 
-class PassingError(StemwrightError):
+class TransientError(StemwrightError):
     """Can pass by itself: worth trying again."""
 
     retryable = True
     default_remedy = "It may pass: run the same command again."
 
 
-class NetworkFault(PassingError):
+class NetworkError(TransientError):
     """No connection, a reset, a stall, an answer cut short."""
 
 
-class RateLimited(PassingError):
+class RateLimited(TransientError):
     """Asked too often. `retry_after_s` is what the service asked for, if it did."""
 
     def __init__(self, cause: str, *, retry_after_s: float | None = None, **names: str) -> None:
@@ -179,11 +179,11 @@ class RateLimited(PassingError):
         self.retry_after_s = retry_after_s
 
 
-class ServiceFault(PassingError):
+class ServiceError(TransientError):
     """A service's own fault: a 5xx, or a job that it says failed."""
 
 
-class OutOfMemory(PassingError):
+class OutOfMemory(TransientError):
     """The device or the host ran out of memory."""
 
 
@@ -199,13 +199,13 @@ class DiskFull(StemwrightError):
     default_remedy = "Make room and run the same command again: it goes on where it stopped."
 
 
-class StorageFault(StemwrightError):
+class StorageError(StemwrightError):
     """A disk or a file system doesn't do what it should: an I/O error, a file for a folder."""
 
     default_remedy = "Look at the disk and the path, then run the same command again."
 
 
-class ContractBroken(StemwrightError):
+class ProtocolError(StemwrightError):
     """The other side answered something that it must not."""
 
 
@@ -239,6 +239,6 @@ def from_os_error(error: OSError, *, track: str = "", stage: str = "") -> Stemwr
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFull("the disk is full.", track=track, stage=stage)
     if isinstance(error, (ConnectionError, TimeoutError)):
-        return NetworkFault(f"{type(error).__name__}: {error}", track=track, stage=stage)
+        return NetworkError(f"{type(error).__name__}: {error}", track=track, stage=stage)
     what = error.strerror or type(error).__name__
-    return StorageFault(f"{where or 'the disk'}: {what}.", track=track, stage=stage)
+    return StorageError(f"{where or 'the disk'}: {what}.", track=track, stage=stage)

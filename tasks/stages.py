@@ -27,9 +27,9 @@ from tasks.errors import (
     IncompleteSeparation,
     Interrupted,
     OutOfMemory,
-    PassingError,
     RateLimited,
     StemwrightError,
+    TransientError,
     from_os_error,
 )
 
@@ -52,7 +52,7 @@ class _Attempt:
 def typed(error: Exception, journey: Journey, stage: Stage) -> StemwrightError:
     """Any exception as one of the family: a bug in a stage must not cost the other tracks."""
     if isinstance(error, StemwrightError):
-        return error.about(track=journey.label, stage=stage)
+        return error.with_context(track=journey.label, stage=stage)
     if isinstance(error, MemoryError):
         return OutOfMemory("not enough memory.", track=journey.label, stage=stage)
     if isinstance(error, OSError):
@@ -66,7 +66,7 @@ def typed(error: Exception, journey: Journey, stage: Stage) -> StemwrightError:
 
 
 def _end_failed(journey: Journey, error: StemwrightError, crew: Crew) -> None:
-    from tasks.ingest import fingerprint
+    from tasks.sources import fingerprint
 
     track_id = journey.mixture.track_id if journey.mixture else None
     journey.failure = Failure.of(
@@ -100,7 +100,7 @@ def _attempt(stage: Stage, work: Work, batch: Batch, crew: Crew) -> _Attempt:
             error = typed(raised, journey, stage)
             if not isinstance(raised, StemwrightError):
                 get_run_logger().exception("%s failed in %s", journey.label, stage)
-            passes = isinstance(error, PassingError) and not error.tried_enough
+            passes = isinstance(error, TransientError) and not error.tried_enough
             if passes and not crew.stopping():
                 attempt.passing.append((journey, error))
             else:
@@ -189,7 +189,7 @@ def _stage_task(
 
 
 def _ingest(journey: Journey, crew: Crew) -> None:
-    from tasks.ingest import ingest
+    from tasks.sources import ingest
 
     journey.folder.mkdir(parents=True, exist_ok=True)
     journey.audio = ingest(journey.ref, journey.folder, crew.ingest_policy)

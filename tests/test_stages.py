@@ -19,7 +19,7 @@ from flows.assemble import assemble
 from flows.watch import Nobody
 from tasks.contracts import TrackRef
 from tasks.crew import Batch, Crew, Journey, Stage
-from tasks.errors import NetworkFault, RateLimited
+from tasks.errors import NetworkError, RateLimited
 from tasks.stages import STAGE_TASKS
 from tests.flows.studio import STAGES, finished_in, write_config, write_track
 from tests.tiny_model import make_tiny_model
@@ -132,7 +132,7 @@ def test_whatever_a_stage_raises_becomes_that_track_s_failure(
     error_type: str,
     words: str,
 ) -> None:
-    monkeypatch.setattr("tasks.ingest.ingest", failing(raised))
+    monkeypatch.setattr("tasks.sources.ingest", failing(raised))
     batch = batch_of(crew, ref_of(write_track(tmp_path / "a.flac", 1)))
     assert take("ingest", batch, crew).data == {"retry": False}
     failure = batch.journeys[0].failure
@@ -142,11 +142,11 @@ def test_whatever_a_stage_raises_becomes_that_track_s_failure(
     assert failure.remedy
 
 
-@pytest.mark.parametrize("raised", [NetworkFault("the connection broke."), MemoryError()])
+@pytest.mark.parametrize("raised", [NetworkError("the connection broke."), MemoryError()])
 def test_a_passing_error_asks_for_another_attempt_until_none_is_left(
     tmp_path: Path, crew: Crew, monkeypatch: pytest.MonkeyPatch, raised: Exception
 ) -> None:
-    monkeypatch.setattr("tasks.ingest.ingest", failing(raised, times=99))
+    monkeypatch.setattr("tasks.sources.ingest", failing(raised, times=99))
     batch = batch_of(crew, ref_of(write_track(tmp_path / "a.flac", 1)))
     states = [take("ingest", batch, crew) for _ in range(1 + crew.retries("ingest"))]
     assert [state.data for state in states] == [{"retry": True}, {"retry": True}, {"retry": False}]
@@ -161,7 +161,7 @@ def test_an_endless_wait_that_a_service_asks_for_ends_with_the_run(
     tmp_path: Path, crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = RateLimited("too many requests.", retry_after_s=1e9)
-    monkeypatch.setattr("tasks.ingest.ingest", failing(asked, times=99))
+    monkeypatch.setattr("tasks.sources.ingest", failing(asked, times=99))
     batch = batch_of(crew, ref_of(write_track(tmp_path / "a.flac", 1)))
     threading.Timer(0.3, crew.stop).start()
     assert take("ingest", batch, crew).data == {"retry": True}
@@ -207,7 +207,7 @@ def test_a_download_is_kept_until_its_track_is_known(
     assert journey.audio is not None
     assert journey.audio.in_scratch
     with monkeypatch.context() as patch:
-        patch.setattr(crew, "finished", failing(NetworkFault("the store didn't answer.")))
+        patch.setattr(crew, "finished", failing(NetworkError("the store didn't answer.")))
         assert take("normalize", batch, crew).data == {"retry": True}
     assert journey.audio.path.exists()
     assert take("normalize", batch, crew).name == "Completed"
@@ -222,7 +222,7 @@ def test_rows_that_can_t_be_written_don_t_cost_the_track(
     """The sidecar is the truth; the rows come with the next run or a rebuild."""
     batch = batch_of(crew, ref_of(write_track(tmp_path / "a.flac", 1)))
     with monkeypatch.context() as patch:
-        patch.setattr(crew.library, "write_rows", failing(NetworkFault("no answer.")))
+        patch.setattr(crew.library, "write_rows", failing(NetworkError("no answer.")))
         take_through(batch, crew)
     (journey,) = batch.journeys
     assert journey.status == "done"

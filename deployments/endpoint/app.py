@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect
 
 from deployments.endpoint.answers import Health, JobAnswer, job_answer, problems
 from deployments.endpoint.document import SUBMIT_BODY, openapi_document
-from deployments.endpoint.exchange import JOB_ID, Exchange
 from deployments.endpoint.jobs import Job
 from deployments.endpoint.metrics import CONTENT_TYPE
+from deployments.endpoint.middleware import JOB_ID, Exchange
 from deployments.endpoint.refusals import Refused
 from deployments.endpoint.service import Service
 from deployments.endpoint.settings import VERSION_PREFIX

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from pydantic import ConfigDict, Field
 
 from tasks.contracts import BitDepth, StemFormat, Value
-from tasks.errors import StorageFault
+from tasks.errors import StorageError
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class JobStore:
     Each change is on disk before the call returns, so that an accepted job outlives a power cut.
 
     Raises:
-        StorageFault: The file is damaged, or can't be written.
+        StorageError: The file is damaged, or can't be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,7 +89,7 @@ class JobStore:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
         except sqlite3.Error as error:
-            raise StorageFault(
+            raise StorageError(
                 f"the table of jobs {path} can't be used ({error}).",
                 remedy="Move it away; it is made anew, and the jobs in it are forgotten.",
             ) from error

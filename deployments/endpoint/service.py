@@ -30,7 +30,7 @@ class Service:
 
     Raises:
         SettingsError: The data folder is another endpoint's, or can't be used.
-        StorageFault: The table of jobs in it is damaged.
+        StorageError: The table of jobs in it is damaged.
     """
 
     def __init__(self, settings: EndpointSettings, keys: Keys, separators: Separators) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tasks.catalog
+import tasks.sources
 from flows.cli import options as opt
 from flows.cli.console import complain, errors_shown, out, safe
 from tasks.errors import StemwrightError
@@ -13,7 +13,7 @@ from tasks.errors import StemwrightError
 if TYPE_CHECKING:
     from flows.summary import RunSummary
 
-BUNDLED = Path(tasks.catalog.__file__).parent / "bundled" / "catalog.csv"
+BUNDLED = Path(tasks.sources.__file__).parent / "bundled" / "catalog.csv"
 
 
 def demo(library: opt.LibraryDir = "", as_json: opt.AsJson = False) -> None:

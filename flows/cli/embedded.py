@@ -42,7 +42,7 @@ QUIET = {
 
 NEEDED_SOON = (
     "flows.separate_catalog",
-    "tasks.normalize.mastering",
+    "tasks.normalize.normalizing",
     "demucs.hf",
     "tasks.quality.score",
     "pyarrow.dataset",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blocks.settings import StemwrightSettings
     from flows.assemble import Choice
     from flows.evaluating import Evaluation, Judge, TrackResult
-    from flows.true_stems import TrueTrack
+    from flows.reference_stems import TrueTrack
     from tasks.quality.reference import Agreement
 
 
@@ -95,7 +95,7 @@ def _chosen(
 def _made(folder: Path, settings: StemwrightSettings, choice: Choice, limit: int) -> Evaluation:
     """Of separations made now."""
     from flows.evaluating import Evaluation, by_separating
-    from flows.true_stems import find_tracks
+    from flows.reference_stems import find_tracks
 
     found = Evaluation(
         model=choice.model, separation_id=choice.separation_id, device=choice.route.device
@@ -110,7 +110,7 @@ def _made(folder: Path, settings: StemwrightSettings, choice: Choice, limit: int
 def _kept(folder: Path, library: str, model: str, limit: int) -> Evaluation:
     """Of what is in a library already."""
     from flows.evaluating import Evaluation, from_library
-    from flows.true_stems import find_tracks
+    from flows.reference_stems import find_tracks
     from tasks.contracts import STEMS
     from tasks.recording import Library
 

@@ -66,7 +66,7 @@ def plan(
         )
         from flows.cli.separate import check_settings
         from flows.planning import make_plan
-        from tasks.catalog import read_catalog
+        from tasks.sources import read_catalog
 
         settings, choice = check_settings(parameters)
         made = make_plan(

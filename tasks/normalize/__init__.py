@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.normalize.identity import duration_s, identify, probe
-    from tasks.normalize.mastering import normalize
+    from tasks.normalize.normalizing import normalize
 
 __all__ = ["duration_s", "identify", "normalize", "probe"]
 
@@ -18,7 +18,7 @@ __all__ = ["duration_s", "identify", "normalize", "probe"]
 def __getattr__(name: str) -> Any:
     # PyAV and soxr take a third of a second to import: not before they are needed.
     if name == "normalize":
-        from tasks.normalize.mastering import normalize
+        from tasks.normalize.normalizing import normalize
 
         return normalize
     if name in ("duration_s", "identify", "probe"):

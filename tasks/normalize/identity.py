@@ -70,7 +70,7 @@ def duration_s(path: Path) -> float | None:
 def translate(error: Exception, label: str) -> StemwrightError:
     """Any error of this room as one of the family, about this track and stage."""
     if isinstance(error, StemwrightError):
-        return error.about(track=label, stage="normalize")
+        return error.with_context(track=label, stage="normalize")
     if isinstance(error, av.FFmpegError):
         return CorruptAudio(
             f"it can't be decoded: {error.strerror}.", track=label, stage="normalize"

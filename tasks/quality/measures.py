@@ -13,12 +13,12 @@ from tasks.quality.clipping import Clipping
 from tasks.quality.decibels import decibels
 from tasks.quality.dropouts import DropoutResult, Dropouts
 from tasks.quality.entropy import AssignmentEntropy, SpectralShape
-from tasks.quality.exchange import Exchange
-from tasks.quality.motion import ContraryMotion
+from tasks.quality.flux_anticorrelation import ContraryMotion
 from tasks.quality.residual import Residual
 from tasks.quality.spans import Span
 from tasks.quality.spectra import Block, Float64
 from tasks.quality.spectrum import LongTermSpectrum, Roughness
+from tasks.quality.stem_swap import Exchange
 from tasks.quality.stereo import Levels, StereoCollapse
 from tasks.quality.timbre import Timbre
 

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from tasks.contracts import Value
 from tasks.quality.reasons import Code
-from tasks.quality.typicality import Typicality
+from tasks.quality.stem_likelihood import Typicality
 
 MODEL_FILE = "score_model.json"
 CEILINGS = ("lost_db", "exchanged_db")

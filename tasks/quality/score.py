@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.contracts import QualityPolicy, QualityReport
-from tasks.errors import ContractBroken, EmptyAudio, IncompleteSeparation
+from tasks.errors import EmptyAudio, IncompleteSeparation, ProtocolError
 from tasks.quality.measures import Measures
 from tasks.quality.spectra import stream
 from tasks.quality.verdict import Judge
@@ -49,12 +49,12 @@ def score_separation(
         EmptyAudio: The mixture has no samples.
         IncompleteSeparation: There is no stem, or one hasn't the mixture's shape.
         SourceMissing, SourceUnreadable: A file isn't there, or may not be read.
-        ContractBroken: The gain isn't a positive number.
+        ProtocolError: The gain isn't a positive number.
     """
     if not stems:
         raise IncompleteSeparation("there are no stems to score.", stage="score")
     if not (math.isfinite(gain) and gain > 0):
-        raise ContractBroken(
+        raise ProtocolError(
             f"the stems' common gain is {gain}, where a positive number is needed.", stage="score"
         )
     policy = policy or QualityPolicy()

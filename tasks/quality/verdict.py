@@ -16,7 +16,7 @@ from tasks.contracts import (
 from tasks.quality.measures import StemMeasures, TrackMeasures
 from tasks.quality.model import Sign, score_model
 from tasks.quality.reasons import reason
-from tasks.quality.typicality import Typicality
+from tasks.quality.stem_likelihood import Typicality
 
 SILENCE_DBFS = -70.0
 # Of the corpus' true stems, 7 % of excerpts of 0.5 s are below pass, 3 % of 1 s, 1.5 % of 2 s: what

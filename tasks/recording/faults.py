@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tasks.errors import (
-    ContractBroken,
-    NetworkFault,
+    NetworkError,
+    ProtocolError,
     SettingsError,
     StemwrightError,
     from_os_error,
@@ -18,8 +18,8 @@ STAGE = "record"
 REBUILD = "`stemwright reports --rebuild` makes the tables anew from the report.json files."
 
 
-def broken(cause: str, remedy: str = "") -> ContractBroken:
-    return ContractBroken(cause, stage=STAGE, remedy=remedy)
+def broken(cause: str, remedy: str = "") -> ProtocolError:
+    return ProtocolError(cause, stage=STAGE, remedy=remedy)
 
 
 def of_os(error: OSError) -> StemwrightError:
@@ -53,12 +53,12 @@ def recording(label: str = "", *, remote: bool = False) -> Iterator[None]:
     try:
         yield
     except StemwrightError as error:
-        error.about(track=label, stage=STAGE)
+        error.with_context(track=label, stage=STAGE)
         raise
     except OSError as error:
-        raise of_os(error).about(track=label) from error
+        raise of_os(error).with_context(track=label) from error
     except Exception as error:
         if not remote:
             raise
         cause = f"the object store answered {type(error).__name__}: {error}"
-        raise NetworkFault(cause, track=label, stage=STAGE) from error
+        raise NetworkError(cause, track=label, stage=STAGE) from error

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from tasks.errors import ContractBroken
+from tasks.errors import ProtocolError
 from tasks.recording import tables
 from tasks.recording.layout import Key
 from tasks.recording.store import Store
@@ -58,7 +58,7 @@ class RowKeys:
 def _keys_in(store: Store, file: str) -> list[Key]:
     try:
         found = tables.read(store, "tracks", ["track_id", "separation_id"], [file])
-    except ContractBroken as error:
+    except ProtocolError as error:
         # One damaged file must not keep a night's work from being recorded.
         _log.warning("%s", error)
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.errors import ContractBroken
+from tasks.errors import ProtocolError
 from tasks.recording.faults import STAGE
 
 REPORT = "report.json"
@@ -20,11 +20,11 @@ def place_of(track_id: str, separation_id: str) -> str:
     """The folder of a separation, relative to the library.
 
     Raises:
-        ContractBroken: An id that could point outside the library.
+        ProtocolError: An id that could point outside the library.
     """
     for name in (track_id, separation_id):
         if not _SEGMENT.fullmatch(name):
-            raise ContractBroken(f"{name[:80]!r} can't name a folder of the library.", stage=STAGE)
+            raise ProtocolError(f"{name[:80]!r} can't name a folder of the library.", stage=STAGE)
     return f"{TRACKS}/{track_id}/{separation_id}"
 
 
@@ -37,10 +37,10 @@ def document_of(name: str) -> str:
     """The place of a document beside the tables, such as `calibration.json`.
 
     Raises:
-        ContractBroken: A name that could point elsewhere.
+        ProtocolError: A name that could point elsewhere.
     """
     if not all(_SEGMENT.fullmatch(part) for part in name.split("/")):
-        raise ContractBroken(f"{name[:80]!r} can't name a document.", stage=STAGE)
+        raise ProtocolError(f"{name[:80]!r} can't name a document.", stage=STAGE)
     return f"{REPORTS}/{name}"
 
 

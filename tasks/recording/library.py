@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.contracts import Failure, TrackReport
-from tasks.errors import ContractBroken, PassingError, SettingsError, StemwrightError
+from tasks.errors import ProtocolError, SettingsError, StemwrightError, TransientError
 from tasks.recording import disk, scratch, sidecar
 from tasks.recording.faults import STAGE, broken, recording
 from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
@@ -34,7 +34,7 @@ class Library:
 
     Costs nothing to make, pickles as its URL, and may be shared by threads. Every method raises
     `StemwrightError`s of the stage "record": `DiskFull`, `SettingsError` (it can't be written),
-    `ContractBroken` (something in it is damaged), `NetworkFault` (an object store's trouble).
+    `ProtocolError` (something in it is damaged), `NetworkError` (an object store's trouble).
 
     Args:
         url: A path, or a URL such as `s3://bucket/library`.
@@ -75,7 +75,7 @@ class Library:
         """The report of a finished separation.
 
         Raises:
-            ContractBroken: It isn't finished, or its report.json is damaged.
+            ProtocolError: It isn't finished, or its report.json is damaged.
         """
         place = place_of(track_id, separation_id)
         with self._recording():
@@ -124,8 +124,8 @@ class Library:
             The report as recorded: ours, or that of another worker who was first.
 
         Raises:
-            DiskFull, SettingsError, NetworkFault: The library's storage.
-            ContractBroken: A file that the report names isn't there.
+            DiskFull, SettingsError, NetworkError: The library's storage.
+            ProtocolError: A file that the report names isn't there.
         """
         place = place_of(report.track_id, report.separation_id)
         with self._recording(report.label):
@@ -229,7 +229,7 @@ class Library:
         nothing waits, while a process that lives is writing.
         """
         if isinstance(self._store, LocalStore) and self._store.unsettled():
-            with self._recording(), suppress(PassingError), self._exclusive(timeout_s=0.0):
+            with self._recording(), suppress(TransientError), self._exclusive(timeout_s=0.0):
                 pass
 
     # --- documents ----------------------------------------------------------------------------
@@ -293,7 +293,7 @@ class Library:
             for place in self._store.settle():
                 try:
                     self._recorder.refresh([place])
-                except ContractBroken as error:
+                except ProtocolError as error:
                     _warn(place, error)
                 self._store.forget(place)
             yield

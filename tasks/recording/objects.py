@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import NetworkFault, SettingsError
+from tasks.errors import NetworkError, SettingsError
 from tasks.recording.faults import STAGE
 from tasks.recording.layout import REPORT, REPORTS, TRACKS
 from tasks.recording.scratch import temporary_root
@@ -152,7 +152,7 @@ class ObjectStore:
         sent, arrived = file.stat().st_size, self._fs.info(path)["size"]
         if sent != arrived:
             cause = f"{place} has {arrived} bytes in the object store; {sent} were sent."
-            raise NetworkFault(cause, stage=STAGE)
+            raise NetworkError(cause, stage=STAGE)
 
     @contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:

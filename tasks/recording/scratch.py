@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tasks.errors import PassingError
+from tasks.errors import TransientError
 from tasks.recording import disk
 from tasks.recording.faults import STAGE
 
@@ -53,13 +53,13 @@ class Lock:
         """The lock, as soon as it is free.
 
         Raises:
-            PassingError: It was held for `timeout_s` seconds.
+            TransientError: It was held for `timeout_s` seconds.
         """
         until = time.monotonic() + timeout_s
         while (lock := cls.attempt(path)) is None:
             if time.monotonic() > until:
                 cause = f"another process has held {path} for {timeout_s:.0f} s."
-                raise PassingError(cause, stage=STAGE, remedy="Wait for it, or end it.")
+                raise TransientError(cause, stage=STAGE, remedy="Wait for it, or end it.")
             time.sleep(_PAUSE_S)
         return lock
 

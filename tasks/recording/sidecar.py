@@ -59,7 +59,7 @@ def parse(data: bytes, key: Key) -> TrackReport:
     """Read a sidecar.
 
     Raises:
-        ContractBroken: It is damaged, of another version, or of another separation than `key`.
+        ProtocolError: It is damaged, of another version, or of another separation than `key`.
     """
     try:
         report = TrackReport.model_validate_json(data)
@@ -78,7 +78,7 @@ def seal(folder: Path, report: TrackReport) -> None:
     """Make `folder` whole: the report's files and no others, flushed, then report.json.
 
     Raises:
-        ContractBroken: A file of the report isn't there, or isn't of the size that was checked.
+        ProtocolError: A file of the report isn't there, or isn't of the size that was checked.
         OSError: The disk.
     """
     files = {report.mixture.path.name, *(path.name for path in report.stem_set.stems.values())}

@@ -52,7 +52,7 @@ def read(
     """A whole table (or some files of it) in today's schema, as a `pyarrow.Table`.
 
     Raises:
-        ContractBroken: A file of it is damaged.
+        ProtocolError: A file of it is damaged.
         OSError: The disk; an object store's driver may raise its own.
     """
     import pyarrow as pa

@@ -24,14 +24,14 @@ from tasks.contracts import (
     SeparationSettings,
     Workload,
 )
-from tasks.errors import ContractBroken, DeadlineMissed, SettingsError, SourceMissing
+from tasks.errors import DeadlineMissed, ProtocolError, SettingsError, SourceMissing
 from tasks.separation.cloud import RetryPolicy, SeparationApi
 from tasks.separation.cloud.addresses import is_on_loopback
 from tasks.separation.cloud.downloads import Download
 from tasks.separation.hardware import Hardware, detect
 from tasks.separation.legs import LocalEngine
 from tasks.separation.local_engine import local_engine
-from tasks.separation.mixtures import prepare as read_with_soundfile
+from tasks.separation.mixture_reader import prepare as read_with_soundfile
 from tasks.separation.models import find_model
 from tasks.separation.routing import Route, choose_engine
 
@@ -193,7 +193,7 @@ class StemSeparationEngine:
 
         Raises:
             DeadlineMissed: Not complete in time.
-            ServiceFault: The service says that the job failed.
+            ServiceError: The service says that the job failed.
             Others: What ended the separation.
         """
         if job.status == "complete":
@@ -205,7 +205,7 @@ class StemSeparationEngine:
                 return await self.api.wait(job, max_retries=max_retries)
         running = self._running.get(job.job_id)
         if running is None:
-            raise ContractBroken(f"this engine has no job {job.job_id}.", stage="separate")
+            raise ProtocolError(f"this engine has no job {job.job_id}.", stage="separate")
         limit = None if max_retries is None else max_retries * _POLL_SLICE_S
         try:
             async with asyncio.timeout(limit):
@@ -220,11 +220,11 @@ class StemSeparationEngine:
         """Bring a complete job's stems into `folder`; local ones are there already.
 
         Raises:
-            ContractBroken: The job isn't complete, or a stem isn't sound audio.
+            ProtocolError: The job isn't complete, or a stem isn't sound audio.
             Others: As `SeparationApi.download`.
         """
         if job.status != "complete" or not job.stems:
-            raise ContractBroken(f"the job {job.job_id} has no stems yet.", stage="separate")
+            raise ProtocolError(f"the job {job.job_id} has no stems yet.", stage="separate")
         if self.route.engine != "cloud":
             return {name: Path(path) for name, path in job.stems.items()}
         names = [_plain(name) for name in job.stems]
@@ -349,7 +349,7 @@ def _format(source: AudioSource) -> str:
 def _plain(name: str) -> str:
     # A stem's name becomes a file's name, and comes from the wire.
     if not name.replace("_", "").replace("-", "").isalnum():
-        raise ContractBroken(f"the service names a stem {name[:80]!r}.", stage="separate")
+        raise ProtocolError(f"the service names a stem {name[:80]!r}.", stage="separate")
     return name
 
 

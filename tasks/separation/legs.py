@@ -11,13 +11,13 @@ from typing import Protocol
 from tasks.contracts import EngineName, Mixture, Progress, SeparationSettings, StemSet
 from tasks.errors import (
     BudgetSpent,
-    ContractBroken,
     DeadlineMissed,
     KeyRejected,
-    PassingError,
+    ProtocolError,
     SettingsError,
     StemwrightError,
     SubmitUnclear,
+    TransientError,
 )
 from tasks.separation.breaker import Breaker
 from tasks.separation.budget import Budget
@@ -154,7 +154,7 @@ def accounts(
 
 
 def _tell(breaker: Breaker, error: StemwrightError) -> None:
-    kinds = PassingError | ContractBroken | SubmitUnclear | DeadlineMissed | SettingsError
+    kinds = TransientError | ProtocolError | SubmitUnclear | DeadlineMissed | SettingsError
     # A key or a credit that is gone is no matter of time: the chain takes such an engine out.
     if isinstance(error, kinds) and not isinstance(error, KeyRejected | BudgetSpent):
         breaker.failed(error.cause)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tasks.contracts import EngineName, Mixture, Progress, SeparationSettings, StemSet
-from tasks.errors import ContractBroken, StemwrightError
+from tasks.errors import ProtocolError, StemwrightError
 from tasks.separation.deadline import Watch, default_deadline_s, refuse_hopeless
 from tasks.separation.identity import separation_id
-from tasks.separation.mixtures import MixtureReader
+from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.stem_choice import kept_stems
 from tasks.separation.stem_files import Spool, check_format, common_gain, spools, write_stems
@@ -136,7 +136,7 @@ class DeviceSeparator(ABC):
 
         Raises:
             SettingsError: A stem that the model hasn't, or FLAC with float samples.
-            ContractBroken: A mixture of another rate or channel count, or output that isn't finite.
+            ProtocolError: A mixture of another rate or channel count, or output that isn't finite.
             CorruptAudio, SourceMissing: The mixture can't be read.
             OutOfMemory, DiskFull, DeadlineMissed, Interrupted, WeightsRefused.
         """
@@ -144,7 +144,7 @@ class DeviceSeparator(ABC):
         try:
             return self._separate(order, folder, gain)
         except StemwrightError as error:
-            raise error.about(track=mixture.ref.label, stage="separate") from error.__cause__
+            raise error.with_context(track=mixture.ref.label, stage="separate") from error.__cause__
 
     def close(self) -> None:
         """Let go of the model and of the device's memory. A later `separate` loads it again."""
@@ -265,7 +265,7 @@ class DeviceSeparator(ABC):
     def _check_fit(self, mixture: Mixture) -> None:
         ours = (self.spec.sample_rate_hz, self.spec.channels)
         if (mixture.sample_rate_hz, mixture.channels) != ours:
-            raise ContractBroken(
+            raise ProtocolError(
                 f"the mixture has {mixture.channels} channels at {mixture.sample_rate_hz} Hz, "
                 f"{self.spec.name} needs {ours[1]} at {ours[0]} Hz.",
                 remedy="Normalize it to the model's rate first.",

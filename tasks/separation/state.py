@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import DiskFull, StorageFault, from_os_error
+from tasks.errors import DiskFull, StorageError, from_os_error
 
 VARIABLE = "STEMWRIGHT_STATE"
 _BUSY_S = 30.0
@@ -49,7 +49,7 @@ class Database:
         """A connection to read with.
 
         Raises:
-            StorageFault, DiskFull, SourceUnreadable: The file can't be had or isn't ours.
+            StorageError, DiskFull, SourceUnreadable: The file can't be had or isn't ours.
         """
         with self._opened() as rows:
             yield rows
@@ -92,12 +92,12 @@ class Database:
             if rows is not None:
                 rows.close()
 
-    def _fault(self, error: sqlite3.Error) -> StorageFault | DiskFull:
+    def _fault(self, error: sqlite3.Error) -> StorageError | DiskFull:
         code = getattr(error, "sqlite_errorname", "")
         if code == "SQLITE_FULL":
             return DiskFull(f"there is no room for {self.path}.")
         if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-            return StorageFault(
+            return StorageError(
                 f"{self.path} is damaged ({error}).", remedy="Move it away; it is made anew."
             )
-        return StorageFault(f"{self.path} can't be used ({error}).", remedy=_REMEDY)
+        return StorageError(f"{self.path} can't be used ({error}).", remedy=_REMEDY)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tasks.contracts import BitDepth, StemFormat
-from tasks.errors import ContractBroken, SettingsError, from_os_error
+from tasks.errors import ProtocolError, SettingsError, from_os_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,7 +107,7 @@ def spools(folder: Path, names: Iterable[str], channels: int) -> Iterator[dict[s
     """A spool for each stem in `folder`, gone at the end, and the folder with it if it's new.
 
     Raises:
-        DiskFull, StorageFault: While any of them is written or read.
+        DiskFull, StorageError: While any of them is written or read.
     """
     made: dict[str, Spool] = {}
     new = not folder.exists()
@@ -160,7 +160,7 @@ def write_stems(
 
     Raises:
         SettingsError: FLAC with floating-point samples.
-        ContractBroken: Samples that are not finite numbers.
+        ProtocolError: Samples that are not finite numbers.
         DiskFull: No room; no file is left half written.
     """
     check_format(format, bit_depth)
@@ -170,7 +170,7 @@ def write_stems(
     }
     for name, samples in given.items():
         if not np.isfinite(samples.peak):
-            raise ContractBroken(
+            raise ProtocolError(
                 f"the model gave samples for {name} that are not finite numbers.",
                 track=track,
                 stage="separate",

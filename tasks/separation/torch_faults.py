@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.errors import ContractBroken, OutOfMemory
+from tasks.errors import OutOfMemory, ProtocolError
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def torch_told(device: str) -> Iterator[None]:
 
     Raises:
         OutOfMemory: Of the device or the host.
-        ContractBroken: Any other `RuntimeError`.
+        ProtocolError: Any other `RuntimeError`.
     """
     import torch
 
@@ -28,7 +28,7 @@ def torch_told(device: str) -> Iterator[None]:
         if "memory" in words or "alloc" in words:
             raise _out_of_memory(device) from error
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ContractBroken(f"torch failed on {device}: {first}", stage="separate") from error
+        raise ProtocolError(f"torch failed on {device}: {first}", stage="separate") from error
 
 
 def _out_of_memory(device: str) -> OutOfMemory:

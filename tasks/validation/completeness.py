@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tasks.contracts import Completeness, CompletenessPolicy, Mixture, StemCheck, StemSet
-from tasks.errors import ContractBroken, CorruptAudio
+from tasks.errors import CorruptAudio, ProtocolError
 from tasks.validation.stem_file import AudioFile, Samples, sha256_of, size_of
 
 BLOCK_FRAMES = 1 << 16
@@ -34,10 +34,10 @@ def check_completeness(
 
     Raises:
         CorruptAudio: The mixture itself can't be read or isn't as long as it says.
-        ContractBroken: The stems' common gain isn't a positive number.
+        ProtocolError: The stems' common gain isn't a positive number.
     """
     if not (math.isfinite(stems.gain) and stems.gain > 0):
-        raise ContractBroken(
+        raise ProtocolError(
             f"the stems' common gain is {stems.gain}, where a positive number is needed.",
             track=mixture.ref.label,
             stage="validate",

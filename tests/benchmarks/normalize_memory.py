@@ -32,7 +32,7 @@ from tasks.normalize import normalize
 path, folder = map(Path, sys.argv[1:])
 ref = TrackRef(source=str(path), kind="file")
 audio = SourceAudio(ref=ref, path=path, in_scratch=True, bytes=path.stat().st_size)
-import tasks.normalize.mastering  # what an idle process holds once the libraries are loaded
+import tasks.normalize.normalizing  # what an idle process holds once the libraries are loaded
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 begun = time.perf_counter()
 mixture = normalize(audio, folder, AudioPolicy())

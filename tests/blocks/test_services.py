@@ -14,7 +14,7 @@ from blocks.cloud_api import Alternatives
 from blocks.sections import CloudApi, EngineSettings, ServiceName
 from blocks.settings import StemwrightSettings, load_settings
 from tasks.errors import SettingsError
-from tasks.separation.cloud.dialects import SERVICES
+from tasks.separation.cloud.providers import SERVICES
 
 KEY = "sk-alternative-0123456789"
 LALAL = {"service": "lalal", "api_key": KEY, "limit_minutes": 60}

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.catalog import read_catalog
 from tasks.contracts import Failure, TrackRef
+from tasks.sources import read_catalog
 
 
 def refs(*sources: object, **options: object) -> list[TrackRef]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.catalog import pages, read_catalog
 from tasks.contracts import Failure, TrackRef
+from tasks.sources import playlists, read_catalog
 from tests.ingest import server
 from tests.ingest.server import Site
 
@@ -79,10 +79,10 @@ def test_audio_without_a_suffix_costs_one_small_request(site: Site) -> None:
 def test_a_track_of_a_known_site_costs_no_request(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: str) -> Iterator[pages.Entry]:
+    def refuse(_: str) -> Iterator[playlists.Entry]:
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(pages, "_listed", refuse)
+    monkeypatch.setattr(playlists, "_listed", refuse)
     assert [ref.source for ref in refs(url)] == [url]
 
 
@@ -127,7 +127,7 @@ def test_a_catalog_on_the_web_resolves_against_its_address(site: Site) -> None:
         (404, "SourceMissing", False),
         (403, "SourceUnreadable", False),
         (429, "RateLimited", True),
-        (502, "ServiceFault", True),
+        (502, "ServiceError", True),
     ],
 )
 def test_a_catalog_that_the_server_keeps_is_a_failure(

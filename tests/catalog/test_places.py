@@ -11,8 +11,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tasks.catalog import read_catalog
 from tasks.contracts import Failure, TrackRef
+from tasks.sources import read_catalog
 
 
 def sources(*given: object, **options: object) -> list[str]:

@@ -15,10 +15,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
-import tasks.catalog
+import tasks.sources
 from flows.cli import app
 
-BUNDLED = Path(tasks.catalog.__file__).parent / "bundled"
+BUNDLED = Path(tasks.sources.__file__).parent / "bundled"
 SCRIPT = Path(sys.executable).with_name("stemwright")
 
 Invoke = Callable[..., Result]

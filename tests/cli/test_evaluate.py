@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from flows.true_stems import find_tracks
+from flows.reference_stems import find_tracks
 from tasks.contracts import STEMS
 from tasks.errors import SettingsError
 from tasks.quality.reference import museval_metrics, si_sdr_db

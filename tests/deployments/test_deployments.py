@@ -13,13 +13,13 @@ import pytest
 import soundfile as sf
 import yaml
 
-import tasks.catalog
+import tasks.sources
 from tests.deployments.house import ROOT, House, running_house, until
 
 # The waits in here are bounded one by one; together they may pass the suite's limit for a test.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
-BUNDLED = Path(tasks.catalog.__file__).parent / "bundled"
+BUNDLED = Path(tasks.sources.__file__).parent / "bundled"
 
 # With no score good enough, every track gets its page.
 SETTINGS = """

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.endpoint.exchange import _LINGER_BYTES
 from deployments.endpoint.folder import DataFolder
 from deployments.endpoint.jobs import STATUSES, Job, JobStore
+from deployments.endpoint.middleware import _LINGER_BYTES
 from deployments.endpoint.pace import Pace, retry_after
 from tests.endpoint.conftest import Runner
 from tests.endpoint.house import KEY, Client, Endpoint, audio, connect, held_device, until

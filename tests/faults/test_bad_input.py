@@ -43,7 +43,7 @@ BAD = {
     "too-long.wav": ("SourceRefused", "normalize", "the limit is 5.0 s"),
     "locked.flac": ("SourceUnreadable", "ingest", "may not be read"),
     "gone.flac": ("SourceMissing", "ingest", "404"),
-    "stalls.flac": ("NetworkFault", "ingest", ""),
+    "stalls.flac": ("NetworkError", "ingest", ""),
     "page.html": ("NotAudio", "ingest", ""),
     "no-source-column.csv": ("CatalogError", "catalog", "source"),
     "latin-1.csv": ("CatalogError", "catalog", ""),

@@ -22,11 +22,11 @@ import soundfile
 
 from tasks.contracts import STEMS, Mixture, SeparationSettings, StemSet
 from tasks.errors import (
-    ContractBroken,
     DeadlineMissed,
     KeyRejected,
-    NetworkFault,
-    ServiceFault,
+    NetworkError,
+    ProtocolError,
+    ServiceError,
     StemwrightError,
 )
 from tasks.separation.cloud import Bounds, CloudSeparator, RetryPolicy, make_service
@@ -129,10 +129,10 @@ ROWS: dict[str, Row] = {
     "500 then fine, at an ask": Row({ASK: [as_json(500, {})]}, requests=(1, 3, 4)),
     "500 then fine, at a stem": Row({STEM: [as_json(500, {})]}, requests=(1, 2, 5)),
     "503 storm at the submit": Row(
-        {SUBMIT: [BUSY] * 6}, ServiceFault, "503: busy", requests=(6, 0, 0), jobs=0
+        {SUBMIT: [BUSY] * 6}, ServiceError, "503: busy", requests=(6, 0, 0), jobs=0
     ),
-    "503 storm at the asks": Row({ASK: [BUSY] * 6}, ServiceFault, "503: busy", requests=(1, 6, 0)),
-    "503 storm at the stems": Row({STEM: [BUSY] * 99}, ServiceFault, "503: busy", 0, (1, 2, -1)),
+    "503 storm at the asks": Row({ASK: [BUSY] * 6}, ServiceError, "503: busy", requests=(1, 6, 0)),
+    "503 storm at the stems": Row({STEM: [BUSY] * 99}, ServiceError, "503: busy", 0, (1, 2, -1)),
     "slow-loris answer to a submit": Row({SUBMIT: [drip]}, bounds=TIGHT, requests=(2, 2, 4)),
     "slow-loris answer to an ask": Row({ASK: [drip]}, bounds=TIGHT, requests=(1, 3, 4)),
     "slow-loris stem": Row({STEM: [drip]}, bounds=TIGHT, requests=(1, 2, 5)),
@@ -149,28 +149,28 @@ ROWS: dict[str, Row] = {
     ),
     "malformed JSON": Row(
         {ASK: [(200, {}, b'{"job_id": "x", "sta')]},
-        ContractBroken,
+        ProtocolError,
         r"begins '\{\"job_id",
         requests=(1, 1, 0),
     ),
     "HTML for a job": Row(
-        {ASK: [HTML]}, ContractBroken, "text/html.*Welcome to the proxy", requests=(1, 1, 0)
+        {ASK: [HTML]}, ProtocolError, "text/html.*Welcome to the proxy", requests=(1, 1, 0)
     ),
     "wrong types": Row(
         {ASK: [as_json(200, {"job_id": "x", "status": "complete", "stems": [1, 2]})]},
-        ContractBroken,
+        ProtocolError,
         "stems of the job is not valid",
         requests=(1, 1, 0),
     ),
     "a null where a URL was due": Row(
         {ASK: [as_json(200, {"job_id": "x", "status": "complete", "stems": {"bass": None}})]},
-        ContractBroken,
+        ProtocolError,
         "stems.bass of the job is not valid",
         requests=(1, 1, 0),
     ),
     "unknown status": Row(
         {ASK: [as_json(200, {"job_id": "x", "status": "pondering"})]},
-        ContractBroken,
+        ProtocolError,
         "status of the job is not valid",
         requests=(1, 1, 0),
     ),
@@ -179,7 +179,7 @@ ROWS: dict[str, Row] = {
     ),
     "complete without all": Row(
         {ASK: [EMPTY, EMPTY]},
-        ContractBroken,
+        ProtocolError,
         "names no stems",
         requests=(2, 2, 0),
         jobs=2,
@@ -276,7 +276,7 @@ def test_the_row(service: LoopbackService, mixture: Mixture, tmp_path: Path, row
 def test_connection_refused(mixture: Mixture, tmp_path: Path) -> None:
     with serve() as service:
         pass
-    with pytest.raises(NetworkFault, match=r"127\.0\.0\.1") as caught:
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1") as caught:
         run(service.base_url, mixture, tmp_path)
     assert not caught.value.submitted
     with serve(service):
@@ -285,14 +285,14 @@ def test_connection_refused(mixture: Mixture, tmp_path: Path) -> None:
 
 
 def test_no_such_host(mixture: Mixture, tmp_path: Path) -> None:
-    with pytest.raises(NetworkFault, match=r"service\.invalid: the name can't be") as caught:
+    with pytest.raises(NetworkError, match=r"service\.invalid: the name can't be") as caught:
         run("https://service.invalid/v1", mixture, tmp_path)
     assert not caught.value.submitted
 
 
 def test_stems_at_no_such_host(service: LoopbackService, mixture: Mixture, tmp_path: Path) -> None:
     service.stems_at = "https://stems.invalid/v1"
-    with pytest.raises(NetworkFault, match=r"stems\.invalid"):
+    with pytest.raises(NetworkError, match=r"stems\.invalid"):
         run(service.base_url, mixture, tmp_path / "a")
     service.stems_at = ""
     assert len(run(service.base_url, mixture, tmp_path / "b").stems) == 4

@@ -52,9 +52,9 @@ def watched(
     prefect_server: str, tmp_path_factory: pytest.TempPathFactory, models_dir: Path
 ) -> tuple[Ran, Observed]:
     """Twelve tracks through a window of two, with each stage's real work timed."""
-    import tasks.catalog
     import tasks.normalize
     import tasks.quality
+    import tasks.sources
 
     folder = tmp_path_factory.mktemp("window")
     for seed in range(TRACKS):
@@ -91,7 +91,7 @@ def watched(
             seen.ahead.append(seen.read - len(finished_in(folder / "library")))
             yield ref
 
-    real_catalog = tasks.catalog.read_catalog
+    real_catalog = tasks.sources.read_catalog
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks.normalize, "normalize", timed("normalize", tasks.normalize.normalize))
         patch.setattr(LocalSeparator, "separate", timed("separate", LocalSeparator.separate))

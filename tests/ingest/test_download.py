@@ -12,16 +12,16 @@ from tasks.contracts import IngestPolicy
 from tasks.errors import (
     DiskFull,
     EmptyAudio,
-    NetworkFault,
+    NetworkError,
     RateLimited,
-    ServiceFault,
+    ServiceError,
     SourceMissing,
     SourceRefused,
     SourceUnreadable,
     StemwrightError,
 )
-from tasks.ingest import ingest
-from tasks.ingest.parts import Part
+from tasks.sources import ingest
+from tasks.sources.partial_download import Part
 from tests.ingest import server
 from tests.ingest.conftest import QUICK, left_in, url_ref
 from tests.ingest.server import Answer, Site
@@ -59,7 +59,7 @@ def test_what_a_killed_download_left_is_resumed_in_the_next_run(
     site: Site, scratch: Path, flac: bytes
 ) -> None:
     url = site.on("/a.flac", server.file(flac, cut=40_000), server.file(flac))
-    with pytest.raises(NetworkFault):
+    with pytest.raises(NetworkError):
         ingest(url_ref(url), scratch, ONCE)
     assert left_in(scratch) == ["source.part", "source.part.json"]
     assert ingest(url_ref(url), scratch, ONCE).path.read_bytes() == flac
@@ -77,7 +77,7 @@ def test_a_part_of_another_version_is_thrown_away(site: Site, scratch: Path, fla
 
 def test_a_part_of_another_url_is_not_continued(site: Site, scratch: Path, flac: bytes) -> None:
     broken = site.on("/b.flac", server.file(b"y" * 90_000, cut=40_000))
-    with pytest.raises(NetworkFault):
+    with pytest.raises(NetworkError):
         ingest(url_ref(broken), scratch, ONCE)
     url = site.on("/a.flac", server.file(flac))
     assert ingest(url_ref(url), scratch, ONCE).path.read_bytes() == flac
@@ -96,7 +96,7 @@ def test_a_part_that_is_already_whole_needs_no_more_bytes(
     site: Site, scratch: Path, flac: bytes
 ) -> None:
     url = site.on("/a.flac", server.file(flac, cut=len(flac) - 1), server.file(flac))
-    with pytest.raises(NetworkFault):
+    with pytest.raises(NetworkError):
         ingest(url_ref(url), scratch, ONCE)
     with Part(scratch, url).path.open("ab") as part:
         part.write(flac[-1:])
@@ -112,8 +112,8 @@ def test_a_part_that_is_already_whole_needs_no_more_bytes(
         (server.status(401), SourceUnreadable, "401"),
         (server.status(403), SourceUnreadable, "403"),
         (server.status(429), RateLimited, "429"),
-        (server.status(503), ServiceFault, "503"),
-        (server.silent, NetworkFault, "stalled"),
+        (server.status(503), ServiceError, "503"),
+        (server.silent, NetworkError, "stalled"),
         (server.file(b""), EmptyAudio, "no bytes"),
         (server.redirect("ftp://example.org/a.mp3"), SourceRefused, "ftp"),
         (server.redirect("/a.mp3"), SourceMissing, "circle"),
@@ -161,7 +161,7 @@ def test_what_is_no_url_is_missing(scratch: Path, url: str) -> None:
 
 def test_a_closed_port_and_an_unknown_host_are_network_faults(scratch: Path) -> None:
     for url in ("http://127.0.0.1:9/a.mp3", "http://no-such-host.invalid/a.mp3"):
-        with pytest.raises(NetworkFault):
+        with pytest.raises(NetworkError):
             ingest(url_ref(url), scratch, ONCE)
 
 
@@ -184,7 +184,7 @@ def test_an_endless_body_is_cut_at_the_limit(site: Site, scratch: Path) -> None:
 
 def test_an_endless_slow_body_is_cut_at_the_time_limit(site: Site, scratch: Path) -> None:
     url = site.on("/a.mp3", server.endless(pause_s=0.05))
-    with pytest.raises(NetworkFault, match=r"longer than 0\.6 s") as caught:
+    with pytest.raises(NetworkError, match=r"longer than 0\.6 s") as caught:
         ingest(url_ref(url), scratch, ONCE.model_copy(update={"timeout_s": 0.6}))
     assert "timeout_s" in caught.value.remedy
 
@@ -215,7 +215,7 @@ def test_a_redirect_to_a_private_address_is_refused(
     site: Site, scratch: Path, flac: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only 127.0.0.1 passes as public here, so that the first of the two hosts can be asked.
-    monkeypatch.setattr("tasks.ingest.addresses._is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("tasks.net.addresses._is_public", lambda address: address == "127.0.0.1")
     inside = site.on("/secret.flac", server.file(flac)).replace("127.0.0.1", "127.0.0.2")
     url = site.on("/a.flac", server.redirect(inside))
     policy = ONCE.model_copy(update={"allow_private_addresses": False})
@@ -230,7 +230,7 @@ def test_a_full_disk_says_so_and_frees_its_part(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tasks.ingest.download._pour", full)
+    monkeypatch.setattr("tasks.sources.download._pour", full)
     url = site.on("/a.flac", server.file(flac))
     with pytest.raises(DiskFull):
         ingest(url_ref(url), scratch, QUICK)
@@ -252,7 +252,7 @@ def test_a_broken_track_does_not_disturb_others(site: Site, tmp_path: Path, flac
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, range(4))) == [
-            flac.hex(), "NetworkFault", flac.hex(), flac.hex(),
+            flac.hex(), "NetworkError", flac.hex(), flac.hex(),
         ]  # fmt: skip
 
 

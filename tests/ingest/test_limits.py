@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tasks.contracts import IngestPolicy
-from tasks.errors import NetworkFault, RateLimited, SourceMissing
-from tasks.ingest.answers import retry_after_s
-from tasks.ingest.limits import Deadline, HostLimiter, backoff_s, resuming
+from tasks.errors import NetworkError, RateLimited, SourceMissing
+from tasks.net.http_errors import retry_after_s
+from tasks.sources.limits import Deadline, HostLimiter, backoff_s, resuming
 
 
 class Clock:
@@ -58,14 +58,14 @@ def attempts(error: Exception, policy: IngestPolicy) -> int:
 
 def test_only_what_can_pass_is_tried_again(clock: Clock) -> None:
     policy = IngestPolicy(max_retries=2)
-    assert attempts(NetworkFault("reset"), policy) == 3
+    assert attempts(NetworkError("reset"), policy) == 3
     assert attempts(SourceMissing("gone"), policy) == 1
     assert attempts(RateLimited("later", retry_after_s=1.0), policy) == 3
     assert attempts(RateLimited("much later", retry_after_s=600.0), policy) == 1
 
 
 def test_no_pause_goes_past_the_time_limit(clock: Clock) -> None:
-    assert attempts(NetworkFault("reset"), IngestPolicy(max_retries=9, timeout_s=0.01)) == 1
+    assert attempts(NetworkError("reset"), IngestPolicy(max_retries=9, timeout_s=0.01)) == 1
 
 
 def test_pauses_grow_and_are_spread_and_bounded() -> None:

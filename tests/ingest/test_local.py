@@ -9,7 +9,7 @@ import pytest
 
 from tasks.contracts import TrackRef
 from tasks.errors import EmptyAudio, SourceMissing, SourceRefused, SourceUnreadable, StemwrightError
-from tasks.ingest import fingerprint, ingest
+from tasks.sources import fingerprint, ingest
 from tests.ingest.conftest import QUICK, left_in
 
 

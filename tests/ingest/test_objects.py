@@ -16,13 +16,13 @@ from tasks.contracts import TrackRef
 from tasks.errors import (
     DiskFull,
     EmptyAudio,
-    NetworkFault,
+    NetworkError,
     SettingsError,
     SourceMissing,
     SourceRefused,
     SourceUnreadable,
 )
-from tasks.ingest import ingest, objects
+from tasks.sources import ingest, object_stores
 from tests.ingest.conftest import QUICK, left_in
 
 ONCE = QUICK.model_copy(update={"max_retries": 0})
@@ -81,7 +81,7 @@ def test_a_broken_copy_goes_on_where_it_stopped(
         return Watched(data) if starts else Breaking(data, 50_000, ConnectionError("reset"))
 
     monkeypatch.setattr(MemoryFileSystem, "open", opened)
-    with pytest.raises(NetworkFault, match="reset"):
+    with pytest.raises(NetworkError, match="reset"):
         ingest(ref_of("memory://bucket/a.flac"), scratch, ONCE)
     assert (scratch / "source.part").stat().st_size == 50_000
     starts.append(-1)
@@ -99,7 +99,7 @@ def test_a_part_of_a_changed_object_is_thrown_away(
             "open",
             lambda self, path, mode="rb", **_: Breaking(b"old" * 30_000, 1000, OSError("cut")),
         )
-        with pytest.raises(NetworkFault):
+        with pytest.raises(NetworkError):
             ingest(ref_of("memory://bucket/a.flac"), scratch, ONCE)
     store.pipe("/bucket/a.flac", flac)
     assert ingest(ref_of("memory://bucket/a.flac"), scratch, ONCE).path.read_bytes() == flac
@@ -125,8 +125,8 @@ def test_what_cannot_be_copied_says_why(store: MemoryFileSystem, scratch: Path) 
     [
         (PermissionError("Forbidden"), SourceUnreadable),
         (type("NoCredentialsError", (Exception,), {})("Unable to locate"), SourceUnreadable),
-        (TimeoutError("slow"), NetworkFault),
-        (RuntimeError("vendor's own"), NetworkFault),
+        (TimeoutError("slow"), NetworkError),
+        (RuntimeError("vendor's own"), NetworkError),
     ],
 )
 def test_a_drivers_exceptions_are_ours(
@@ -152,7 +152,7 @@ def test_a_full_disk_says_so(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     store.pipe("/bucket/a.flac", flac)
-    monkeypatch.setattr(objects, "_for_appending", lambda part: Full())
+    monkeypatch.setattr(object_stores, "_for_appending", lambda part: Full())
     with pytest.raises(DiskFull):
         ingest(ref_of("memory://bucket/a.flac"), scratch, QUICK)
     assert left_in(scratch) == []

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import (
-    NetworkFault,
+    NetworkError,
     NotAudio,
     RateLimited,
-    ServiceFault,
+    ServiceError,
     SourceMissing,
     SourceRefused,
     SourceUnreadable,
     StemwrightError,
 )
-from tasks.ingest import ingest, pages
+from tasks.sources import ingest, ytdlp
 from tests.ingest import server
 from tests.ingest.conftest import QUICK, left_in, url_ref
 from tests.ingest.server import Answer, Site
@@ -72,7 +72,7 @@ def test_a_download_that_broke_off_is_resumed_by_yt_dlp(
 def test_a_later_call_resumes_what_was_left(site: Site, scratch: Path, flac: bytes) -> None:
     site.on("/media/one.flac", server.file(flac, cut=60_000), server.file(flac))
     url = site.on("/song", server.page(ONE))
-    with pytest.raises(NetworkFault):
+    with pytest.raises(NetworkError):
         ingest(url_ref(url), scratch, ONCE)
     assert left_in(scratch) == ["source.flac.part"]
     assert ingest(url_ref(url), scratch, ONCE).path.read_bytes() == flac
@@ -85,8 +85,8 @@ def test_a_later_call_resumes_what_was_left(site: Site, scratch: Path, flac: byt
         (server.status(404), SourceMissing),
         (server.status(403), SourceUnreadable),
         (server.status(429, Retry_After=60), RateLimited),
-        (server.status(500), ServiceFault),
-        (server.silent, NetworkFault),
+        (server.status(500), ServiceError),
+        (server.silent, NetworkError),
     ],
 )
 def test_yt_dlps_faults_are_ours(
@@ -124,7 +124,7 @@ def test_an_endless_slow_file_behind_a_page_is_cut_at_the_time_limit(
 ) -> None:
     site.on("/media/one.flac", server.endless(pause_s=0.05))
     url = site.on("/song", server.page(ONE))
-    with pytest.raises(NetworkFault, match="longer than 1 s"):
+    with pytest.raises(NetworkError, match="longer than 1 s"):
         ingest(url_ref(url), scratch, ONCE.model_copy(update={"timeout_s": 1.0}))
 
 
@@ -141,7 +141,7 @@ def test_a_page_that_leads_inside_is_refused(
     site: Site, scratch: Path, flac: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only 127.0.0.1 passes as public here, so that the page itself can be asked.
-    monkeypatch.setattr("tasks.ingest.addresses._is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("tasks.net.addresses._is_public", lambda address: address == "127.0.0.1")
     inside = site.on("/media/secret.flac", server.file(flac)).replace("127.0.0.1", "127.0.0.2")
     url = site.on("/song", server.page(ONE.replace("/media/one.flac", inside)))
     policy = ONCE.model_copy(update={"allow_private_addresses": False})
@@ -157,14 +157,14 @@ def test_a_page_that_leads_inside_is_refused(
 def test_live_and_long_tracks_are_refused_by_their_metadata(
     scratch: Path, info: dict[str, object], says: str
 ) -> None:
-    ydl = pages._Downloader(scratch, QUICK, pages._Heard())
+    ydl = ytdlp._Downloader(scratch, QUICK, ytdlp._Heard())
     video = {"id": "x", "title": "x", "url": "http://127.0.0.1:9/x.mp3", "ext": "mp3", **info}
     with pytest.raises(SourceRefused, match=says):
         ydl.process_ie_result(video | {"extractor": "x", "webpage_url": "x"}, download=True)
 
 
 def test_metadata_of_music_sites_becomes_tags() -> None:
-    tags = pages._tags(
+    tags = ytdlp._tags(
         {
             "title": "Band - Song (Official Video)",
             "track": "Song",

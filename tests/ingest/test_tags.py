@@ -14,8 +14,8 @@ import soundfile as sf
 from mutagen.id3 import TALB, TCON, TIT2, TPE1, TSRC
 
 from tasks.contracts import Tags, TrackRef
-from tasks.ingest import ingest
-from tasks.ingest.tags import filled, read_tags
+from tasks.sources import ingest
+from tasks.sources.tags import filled, read_tags
 from tests.ingest.conftest import QUICK
 
 ENCODERS = {"m4a": "aac", "opus": "libopus", "mp3": "libmp3lame"}

@@ -23,7 +23,7 @@ from tasks.quality.entropy import (
     spectral_entropy,
     spectral_flatness,
 )
-from tasks.quality.motion import ContraryMotion
+from tasks.quality.flux_anticorrelation import ContraryMotion
 from tasks.quality.reasons import CODES, TEXTS, reason
 from tasks.quality.residual import Residual
 from tasks.quality.spectra import Block, Real, ShortTimeFourier, fft_size, mel_band_starts

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from tasks.contracts import QualityPolicy, QualityReport, QualityThresholds
 from tasks.errors import (
-    ContractBroken,
     CorruptAudio,
     EmptyAudio,
     IncompleteSeparation,
+    ProtocolError,
     SourceMissing,
 )
 from tasks.quality import score_separation
@@ -67,7 +67,7 @@ def test_true_stems_pass_with_a_high_score(truth: QualityReport) -> None:
 
 BUNDLED = sorted(
     folder
-    for folder in (Path(__file__).parents[2] / "tasks/catalog/bundled").iterdir()
+    for folder in (Path(__file__).parents[2] / "tasks/sources/bundled").iterdir()
     if (folder / "vocals.flac").exists()
 )
 
@@ -619,7 +619,7 @@ def test_nothing_to_score(tmp_path: Path) -> None:
         score(tmp_path, nothing, {"vocals": nothing})
     with pytest.raises(IncompleteSeparation, match="no stems"):
         score_separation(tmp_path / "mixture.wav", {})
-    with pytest.raises(ContractBroken, match="gain"):
+    with pytest.raises(ProtocolError, match="gain"):
         score(tmp_path, nothing, {"vocals": nothing}, gain=0.0)
 
 

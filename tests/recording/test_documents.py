@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.errors import ContractBroken
+from tasks.errors import ProtocolError
 from tasks.recording import Library
 from tests.recording.factory import make_report
 
@@ -47,7 +47,7 @@ def test_it_leaves_nothing_else_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "", ".x", "a//b"])
 def test_a_name_that_could_point_elsewhere_is_refused(library: Library, name: str) -> None:
     for use in (library.document, lambda name: library.write_document(name, b"")):
-        with pytest.raises(ContractBroken, match="can't name a document"):
+        with pytest.raises(ProtocolError, match="can't name a document"):
             use(name)
 
 

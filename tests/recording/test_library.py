@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts import STEMS
-from tasks.errors import ContractBroken, DiskFull, SettingsError
+from tasks.errors import DiskFull, ProtocolError, SettingsError
 from tasks.recording import Library
 from tests.recording.factory import (
     SEPARATION_ID,
@@ -111,7 +111,7 @@ def test_what_the_report_names_but_nobody_wrote_is_not_committed(library: Librar
     with library.workspace("run") as scratch:
         folder = write_folder(scratch / "one", report)
         (folder / "bass.flac").unlink()
-        with pytest.raises(ContractBroken, match=r"bass\.flac") as caught:
+        with pytest.raises(ProtocolError, match=r"bass\.flac") as caught:
             library.commit(folder, report)
     assert caught.value.stage == "record"
     assert caught.value.track == "Artist – Title"
@@ -123,15 +123,15 @@ def test_a_stem_that_changed_after_validation_is_not_committed(library: Library)
     with library.workspace("run") as scratch:
         folder = write_folder(scratch / "one", report)
         (folder / "bass.flac").write_bytes(b"cut short")
-        with pytest.raises(ContractBroken, match="changed"):
+        with pytest.raises(ProtocolError, match="changed"):
             library.commit(folder, report)
 
 
 @pytest.mark.parametrize("bad", ["../../etc", "a/b", "", ".hidden", "a\0b"])
 def test_ids_that_could_leave_the_library_are_refused(library: Library, bad: str) -> None:
-    with pytest.raises(ContractBroken):
+    with pytest.raises(ProtocolError):
         library.is_finished(bad, SEPARATION_ID)
-    with pytest.raises(ContractBroken):
+    with pytest.raises(ProtocolError):
         library.folder(track_id_of(1), bad)
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_sidecar_is_one_clear_error(tmp_path: Path) -> None:
     with library.workspace("run") as scratch:
         library.commit(write_folder(scratch / "one", report), report)
     (tmp_path / "tracks" / report.track_id / SEPARATION_ID / "report.json").write_text("{")
-    with pytest.raises(ContractBroken, match=r"report\.json can't be read"):
+    with pytest.raises(ProtocolError, match=r"report\.json can't be read"):
         library.report(report.track_id, SEPARATION_ID)
 
 
@@ -171,12 +171,12 @@ def test_a_sidecar_of_another_folder_is_not_taken_for_this_ones(tmp_path: Path) 
         library.commit(write_folder(scratch / "one", report), report)
     track = tmp_path / "tracks" / report.track_id
     track.rename(track.with_name(track_id_of("other")))
-    with pytest.raises(ContractBroken, match="is that of"):
+    with pytest.raises(ProtocolError, match="is that of"):
         library.report(track_id_of("other"), SEPARATION_ID)
 
 
 def test_an_unfinished_separation_has_no_report(library: Library) -> None:
-    with pytest.raises(ContractBroken, match="isn't finished"):
+    with pytest.raises(ProtocolError, match="isn't finished"):
         library.report(track_id_of(1), SEPARATION_ID)
 
 
@@ -233,7 +233,7 @@ def test_an_upload_that_arrives_short_is_not_finished(
 ) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
-    from tasks.errors import NetworkFault
+    from tasks.errors import NetworkError
 
     library, report = Library(f"memory://{tmp_path.name}/short"), make_report()
     whole = MemoryFileSystem.put_file
@@ -246,7 +246,7 @@ def test_an_upload_that_arrives_short_is_not_finished(
     monkeypatch.setattr(MemoryFileSystem, "put_file", cut)
     with library.workspace("run") as scratch:
         folder = write_folder(scratch / "one", report)
-        with pytest.raises(NetworkFault, match=r"other\.flac has 5 bytes"):
+        with pytest.raises(NetworkError, match=r"other\.flac has 5 bytes"):
             library.commit(folder, report)
         assert not library.is_finished(report.track_id, SEPARATION_ID)
         monkeypatch.undo()
@@ -259,7 +259,7 @@ def test_a_drivers_own_exception_is_a_fault_of_the_network(
 ) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
-    from tasks.errors import NetworkFault
+    from tasks.errors import NetworkError
 
     class SdkError(Exception):
         pass
@@ -268,7 +268,7 @@ def test_a_drivers_own_exception_is_a_fault_of_the_network(
         raise SdkError("slow down")
 
     monkeypatch.setattr(MemoryFileSystem, "exists", fail)
-    with pytest.raises(NetworkFault, match="SdkError: slow down"):
+    with pytest.raises(NetworkError, match="SdkError: slow down"):
         Library(f"memory://{tmp_path.name}").is_finished(track_id_of(1), SEPARATION_ID)
 
 

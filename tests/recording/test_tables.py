@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.contracts import Failure, Reason, StemQuality
-from tasks.errors import ContractBroken, StemwrightError
+from tasks.errors import ProtocolError, StemwrightError
 from tasks.recording import Library
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
 
@@ -240,7 +240,7 @@ def test_a_rebuild_needs_only_the_sidecars_and_says_which_it_cant_read(library: 
     unread: list[tuple[str, StemwrightError]] = []
     assert library.rebuild(lambda place, error: unread.append((place, error))) == 1
     assert [place for place, _ in unread] == [f"tracks/{track_id_of(2)}/{SEPARATION_ID}"]
-    assert isinstance(unread[0][1], ContractBroken)
+    assert isinstance(unread[0][1], ProtocolError)
     assert library.tracks()["track_id"].tolist() == [track_id_of(1)]
 
 
@@ -259,7 +259,7 @@ def test_a_rebuild_mends_a_damaged_table(library: Library) -> None:
     library.write_rows([report])
     file = next(Path(library.url, "reports", "tracks").iterdir())
     file.write_bytes(b"PAR1 cut short")
-    with pytest.raises(ContractBroken, match="damaged") as caught:
+    with pytest.raises(ProtocolError, match="damaged") as caught:
         library.tracks()
     assert "--rebuild" in caught.value.remedy
     library.write_rows([make_report(2)])

@@ -17,14 +17,14 @@ import soundfile
 
 from tasks.contracts import STEMS, Mixture, SeparationJob, SeparationSettings
 from tasks.errors import (
-    ContractBroken,
     DeadlineMissed,
     Interrupted,
     KeyRejected,
-    NetworkFault,
+    NetworkError,
     NotAudio,
+    ProtocolError,
     RateLimited,
-    ServiceFault,
+    ServiceError,
     SettingsError,
     SourceMissing,
     SourceRefused,
@@ -133,7 +133,7 @@ def test_complete_without_stems_is_asked_once_more_and_then_named(
     assert len(cloud(service).separate(mixture, tmp_path, FLAC).stems) == 4
     assert len(service.jobs) == 2
     service.planned["GET jobs"] = [empty, empty]
-    with pytest.raises(ContractBroken, match="names no stems"):
+    with pytest.raises(ProtocolError, match="names no stems"):
         cloud(service).separate(renamed(mixture), tmp_path, FLAC)
     assert len(service.jobs) == 4
 
@@ -239,18 +239,18 @@ def test_what_passes_is_tried_again_and_paid_once(
         (as_json(403, {}), KeyRejected, "403"),
         (as_json(413, {"detail": "over 1 GB"}), SourceRefused, "413: over 1 GB"),
         (as_json(415, {}), NotAudio, "no audio"),
-        (HTML, ContractBroken, "text/html where a job.*Welcome to the proxy"),
-        ((200, {}, b'{"job_id": "x", "sta'), ContractBroken, r"begins '\{\"job_id"),
-        (as_json(200, {"job_id": "x", "status": "pondering"}), ContractBroken, "status of the job"),
-        (as_json(200, {"job_id": "x"}), ContractBroken, "status of the job"),
-        (as_json(200, {"job_id": 7, "status": "queued"}), ContractBroken, "job_id of the job"),
-        (as_json(200, [1]), ContractBroken, "the whole of the job.*an object"),
+        (HTML, ProtocolError, "text/html where a job.*Welcome to the proxy"),
+        ((200, {}, b'{"job_id": "x", "sta'), ProtocolError, r"begins '\{\"job_id"),
+        (as_json(200, {"job_id": "x", "status": "pondering"}), ProtocolError, "status of the job"),
+        (as_json(200, {"job_id": "x"}), ProtocolError, "status of the job"),
+        (as_json(200, {"job_id": 7, "status": "queued"}), ProtocolError, "job_id of the job"),
+        (as_json(200, [1]), ProtocolError, "the whole of the job.*an object"),
         (as_json(422, {"detail": "no such model"}), SettingsError, "422: no such model"),
-        ((302, {"location": "http://127.0.0.1:9/"}, b""), ContractBroken, "status 302"),
-        ((200, {}, b" " * (2 << 20)), ContractBroken, "over 1048576 bytes"),
+        ((302, {"location": "http://127.0.0.1:9/"}, b""), ProtocolError, "status 302"),
+        ((200, {}, b" " * (2 << 20)), ProtocolError, "over 1048576 bytes"),
         (
             as_json(200, {"job_id": "x", "status": "failed", "error_message": "too quiet"}),
-            ServiceFault,
+            ServiceError,
             "failed: too quiet",
         ),
     ],
@@ -283,7 +283,7 @@ def test_a_submit_that_makes_no_job_ends_at_once(
     service: LoopbackService, mixture: Mixture, tmp_path: Path, answer: Answer, words: str
 ) -> None:
     service.planned["POST separate"] = [answer]
-    with pytest.raises(ContractBroken, match=words):
+    with pytest.raises(ProtocolError, match=words):
         cloud(service).separate(mixture, tmp_path, FLAC)
     assert [request.method for request in service.requests] == ["POST"]
 
@@ -292,7 +292,7 @@ def test_a_storm_ends_with_the_fault_itself(
     service: LoopbackService, mixture: Mixture, tmp_path: Path
 ) -> None:
     service.planned["POST separate"] = [as_json(503, {"detail": "down"})] * 9
-    with pytest.raises(ServiceFault, match="503: down"):
+    with pytest.raises(ServiceError, match="503: down"):
         cloud(service).separate(mixture, tmp_path, FLAC)
     assert service.count("POST separate") == HASTY.max_retries
 
@@ -346,7 +346,7 @@ def test_retry_after_is_obeyed(service: LoopbackService, mixture: Mixture, tmp_p
         cloud(service).separate(mixture, tmp_path, FLAC)
     assert (caught.value.retry_after_s, caught.value.submitted) == (7200, False)
     service.planned["POST separate"] = [as_json(503, {}, retry_after="100")]
-    with pytest.raises(ServiceFault):
+    with pytest.raises(ServiceError):
         cloud(service).separate(mixture, tmp_path, FLAC, deadline_s=60)
     assert service.count("POST separate") == 2
 
@@ -354,7 +354,7 @@ def test_retry_after_is_obeyed(service: LoopbackService, mixture: Mixture, tmp_p
 def test_nobody_answers(mixture: Mixture, tmp_path: Path) -> None:
     with serve() as gone:
         pass
-    with pytest.raises(NetworkFault, match=r"127\.0\.0\.1"):
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
         cloud(gone).separate(mixture, tmp_path, FLAC)
 
 
@@ -385,7 +385,7 @@ def test_only_http_is_fetched(service: LoopbackService, tmp_path: Path, url: str
         async with SeparationApi(service.base_url, KEY, policy=HASTY) as api:
             await api.download(url, tmp_path / "x.flac", Download())
 
-    with pytest.raises(ContractBroken):
+    with pytest.raises(ProtocolError):
         asyncio.run(fetch())
     assert not service.requests
 

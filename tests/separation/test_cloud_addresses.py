@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import ContractBroken
+from tasks.errors import ProtocolError
 from tasks.separation import SeparationApi
 from tasks.separation.cloud import RetryPolicy
 from tasks.separation.cloud.addresses import AddressRefused, Guard, kind_of
@@ -120,7 +120,7 @@ def test_a_redirect_is_looked_at_like_any_url(
     service: LoopbackService, tmp_path: Path, target: str
 ) -> None:
     service.planned["GET stems"] = [(302, {"location": target}, b"")]
-    with pytest.raises(ContractBroken):
+    with pytest.raises(ProtocolError):
         asyncio.run(fetch(service.base_url, f"{service.base_url}/stems/a/b.flac", tmp_path))
     assert service.count("GET stems") == 1
     assert not list(tmp_path.iterdir())
@@ -134,7 +134,7 @@ def test_a_name_that_changes_its_address_is_caught(
     # What is looked at is what is connected to: one look-up a connection.
     names["cdn.test"] = ["127.0.0.1", "192.168.0.1"]
     service.planned["GET stems"] = [as_json(404, {})]
-    with pytest.raises(ContractBroken, match="answers 404"):
+    with pytest.raises(ProtocolError, match="answers 404"):
         asyncio.run(fetch(service.base_url, url, tmp_path))
     assert service.requests[0].headers["host"] == f"cdn.test:{port}"
     assert service.requests[0].headers["authorization"] is None

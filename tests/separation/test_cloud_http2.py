@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tasks.errors import NetworkFault
+from tasks.errors import NetworkError
 from tasks.separation import SeparationApi
 from tasks.separation.cloud import RetryPolicy
 
@@ -114,6 +114,6 @@ def test_many_asks_share_one_connection(
 
 def test_a_certificate_that_nobody_vouches_for_gets_no_key(context: ssl.SSLContext) -> None:
     service = Http2Service()
-    with pytest.raises(NetworkFault, match=r"(?i)certificate"):
+    with pytest.raises(NetworkError, match=r"(?i)certificate"):
         asyncio.run(ask_often(service, context, 1))
     assert not service.requests

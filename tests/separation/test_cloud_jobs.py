@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from tasks.contracts import STEMS, Mixture, SeparationSettings
-from tasks.errors import DeadlineMissed, Interrupted, NetworkFault, ServiceFault, StorageFault
+from tasks.errors import DeadlineMissed, Interrupted, NetworkError, ServiceError, StorageError
 from tasks.separation import CloudSeparator
 from tasks.separation.cloud import Ledger, RetryPolicy, UploadPolicy, make_service
 from tests.separation.conftest import MixtureMaker
@@ -95,7 +95,7 @@ def test_a_submit_whose_answer_never_came_is_repeated_under_its_key(
 ) -> None:
     service.planned["POST separate"] = [(0, {}, b"")]  # read whole, accepted or not, no answer
     once = RetryPolicy(max_retries=1)
-    with pytest.raises(NetworkFault) as caught:
+    with pytest.raises(NetworkError) as caught:
         run(policy=once).separate(mixture, tmp_path, FLAC)
     assert caught.value.submitted
     run().separate(mixture, tmp_path, FLAC)
@@ -110,7 +110,7 @@ def test_nobody_there_means_nothing_was_submitted(
     with serve() as gone:
         pass
     service.base_url = gone.base_url
-    with pytest.raises(NetworkFault) as caught:
+    with pytest.raises(NetworkError) as caught:
         run().separate(mixture, tmp_path, FLAC)
     assert not caught.value.submitted
 
@@ -185,7 +185,7 @@ def test_a_job_that_failed_is_not_gone_on_with(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     service.planned["GET jobs"] = [FAILED]
-    with pytest.raises(ServiceFault, match="no room"):
+    with pytest.raises(ServiceError, match="no room"):
         run().separate(mixture, tmp_path, FLAC)
     assert service.count("POST separate") == 1
     run().separate(mixture, tmp_path, FLAC)
@@ -225,7 +225,7 @@ def test_without_a_ledger_nothing_is_submitted(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "jobs.sqlite3").write_bytes(b"not a database" * 999)
-    with pytest.raises(StorageFault, match="damaged"):
+    with pytest.raises(StorageError, match="damaged"):
         run(ledger=Ledger(tmp_path)).separate(mixture, tmp_path, FLAC)
     assert not service.requests
 
@@ -272,10 +272,10 @@ def test_stems_of_two_jobs_get_one_gain(
 def test_a_gain_that_is_none_is_refused(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path, gain: object
 ) -> None:
-    from tasks.errors import ContractBroken
+    from tasks.errors import ProtocolError
 
     service.more = {"gain": gain}
-    with pytest.raises(ContractBroken, match="gain of the job"):
+    with pytest.raises(ProtocolError, match="gain of the job"):
         run().separate(mixture, tmp_path, FLAC)
 
 

@@ -14,10 +14,10 @@ import soundfile
 import tasks.separation.engine as engine_module
 from tasks.contracts import STEMS
 from tasks.errors import (
-    ContractBroken,
     DeadlineMissed,
     KeyRejected,
     NotAudio,
+    ProtocolError,
     SettingsError,
     SourceMissing,
     WeightsMissing,
@@ -166,7 +166,7 @@ def test_errors_are_raised_where_they_are_noticed(models_dir: Path, tmp_path: Pa
             job = await engine.submit_separation(AudioSource(file_path=text))
             with pytest.raises(NotAudio, match="Normalize it first"):
                 await engine.poll_job_status(job)
-            with pytest.raises(ContractBroken, match="no job"):
+            with pytest.raises(ProtocolError, match="no job"):
                 await engine.poll_job_status(SeparationJob(job_id="x", status="queued"))
         async with local(models_dir, deadline_s=0.0) as engine:
             job = await engine.submit_separation(AudioSource(file_path=song))
@@ -198,7 +198,7 @@ def test_download_brings_the_stems_home(service: LoopbackService, song: Path) ->
     async def main() -> dict[str, Path]:
         async with StemSeparationEngine(KEY, service.base_url) as engine:
             job = await engine.submit_separation(AudioSource(file_path=song, format="flac"))
-            with pytest.raises(ContractBroken, match="no stems yet"):
+            with pytest.raises(ProtocolError, match="no stems yet"):
                 await engine.download(job, song.parent / "stems")
             return await engine.download(await engine.poll_job_status(job), song.parent / "stems")
 
@@ -212,7 +212,7 @@ def test_a_stem_may_not_name_a_path(service: LoopbackService, tmp_path: Path) ->
         async with StemSeparationEngine(KEY, service.base_url) as engine:
             stems = {"../../evil": f"{service.base_url}/stems/x/bass.wav"}
             job = SeparationJob(job_id="x", status="complete", stems=stems)
-            with pytest.raises(ContractBroken, match="evil"):
+            with pytest.raises(ProtocolError, match="evil"):
                 await engine.download(job, tmp_path)
 
     asyncio.run(main())

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from tasks.contracts import STEMS, SeparationSettings, StemSet
 from tasks.errors import (
-    ContractBroken,
     CorruptAudio,
     DeadlineMissed,
     Interrupted,
     OutOfMemory,
+    ProtocolError,
     SettingsError,
     SourceMissing,
 )
@@ -281,7 +281,7 @@ def test_out_of_memory_is_named(
 def test_mixture_has_to_fit_the_model(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
-    with pytest.raises(ContractBroken, match="at 48000 Hz, tiny needs 2 at 44100 Hz"):
+    with pytest.raises(ProtocolError, match="at 48000 Hz, tiny needs 2 at 44100 Hz"):
         LocalSeparator(tiny).separate(make_mixture(rate=48_000), tmp_path, FLOAT)
 
 
@@ -291,7 +291,7 @@ def test_mixture_files_that_went_wrong_since(
     separator = LocalSeparator(tiny)
     mixture = make_mixture()
     longer = mixture.model_copy(update={"frames": mixture.frames + 1})
-    with pytest.raises(ContractBroken, match="samples at 44100 Hz, not 2 x"):
+    with pytest.raises(ProtocolError, match="samples at 44100 Hz, not 2 x"):
         separator.separate(longer, tmp_path, FLOAT)
     mixture.path.write_bytes(b"RIFF but no more")
     with pytest.raises(CorruptAudio, match="can't be decoded"):

@@ -14,7 +14,7 @@ import torch
 from tasks.contracts import LocalOptions, SeparationSettings, StemSet
 from tasks.errors import DeadlineMissed, OutOfMemory
 from tasks.separation import LocalSeparator
-from tasks.separation.chain import EngineChain
+from tasks.separation.fallback import EngineChain
 from tasks.separation.legs import Leg
 from tasks.separation.local.batches import BatchPlan
 from tasks.separation.local.network import Network

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from tasks.contracts import STEMS, LocalOptions
 from tasks.separation.local import openvino_core
-from tasks.separation.local.agreement import agreement_db
 from tasks.separation.local.batches import Batcher, BatchPlan
-from tasks.separation.local.lean import is_plain
+from tasks.separation.local.fused import is_plain
 from tasks.separation.local.network import Network
+from tasks.separation.local.parity import agreement_db
 from tests.tiny_model import SHAPE, tiny_network
 
 ALWAYS = LocalOptions(openvino="on")

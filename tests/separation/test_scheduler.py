@@ -16,7 +16,7 @@ from tasks.separation.local import segments
 from tasks.separation.local.batches import Batcher, BatchPlan
 from tasks.separation.local.inference import separate_stream
 from tasks.separation.local.network import Network
-from tasks.separation.mixtures import MixtureReader
+from tasks.separation.mixture_reader import MixtureReader
 from tests.separation.conftest import MixtureMaker
 from tests.tiny_model import tiny_network
 

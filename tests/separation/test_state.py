@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import SourceUnreadable, StorageFault
+from tasks.errors import SourceUnreadable, StorageError
 from tasks.separation.state import Database, state_folder
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS ticks (number INTEGER);"
@@ -29,7 +29,7 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_nothing() -> None:
     database = Database("ticks", _SCHEMA)
-    with pytest.raises(StorageFault), database.write() as rows:
+    with pytest.raises(StorageError), database.write() as rows:
         rows.executemany("INSERT INTO ticks VALUES (?)", [(1,), (2, 3)])
     with database.read() as rows:
         assert rows.execute("SELECT COUNT(*) FROM ticks").fetchone() == (0,)
@@ -52,7 +52,7 @@ def test_processes_that_start_at_once_share_it() -> None:
 def test_a_file_that_is_no_database_is_named() -> None:
     database = Database("ticks", _SCHEMA)
     database.path.write_text("a shopping list, and certainly no database at all" * 99)
-    with pytest.raises(StorageFault, match=r"ticks\.sqlite3 is damaged") as caught, database.read():
+    with pytest.raises(StorageError, match=r"ticks\.sqlite3 is damaged") as caught, database.read():
         pass
     assert "Move it away" in caught.value.remedy
 
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     if os.geteuid() == 0:
         # Root may write anywhere, but not below a file.
         (tmp_path / "file").write_text("")
-        kinds: tuple[type[Exception], ...] = (StorageFault,)
+        kinds: tuple[type[Exception], ...] = (StorageError,)
     else:
         (tmp_path / "file").mkdir(mode=0o500)
         kinds = (SourceUnreadable,)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.errors import ContractBroken, SettingsError
+from tasks.errors import ProtocolError, SettingsError
 from tasks.separation import write_stems
 
 NOISE = np.random.default_rng(0).normal(0, 0.2, (2, 600_000)).astype(np.float32)
@@ -65,7 +65,7 @@ def test_flac_cannot_hold_floats(tmp_path: Path) -> None:
 def test_not_a_number_is_never_written(tmp_path: Path) -> None:
     broken = NOISE.copy()
     broken[1, 777] = np.nan
-    with pytest.raises(ContractBroken, match="bass that are not finite"):
+    with pytest.raises(ProtocolError, match="bass that are not finite"):
         write_stems(tmp_path, {"drums": NOISE, "bass": broken}, 44_100)
     assert not list(tmp_path.iterdir())
 

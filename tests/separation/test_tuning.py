@@ -9,8 +9,8 @@ import pytest
 from tasks.contracts import LocalOptions, SeparationSettings
 from tasks.errors import DeadlineMissed, SettingsError
 from tasks.separation import LocalSeparator
-from tasks.separation.chain import EngineChain
 from tasks.separation.deadline import default_deadline_s, refuse_hopeless
+from tasks.separation.fallback import EngineChain
 from tasks.separation.legs import Leg
 from tasks.separation.local import measuring
 from tasks.separation.local.measuring import tune

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from tasks.contracts import SeparationSettings, StemSet
 from tasks.errors import (
-    ContractBroken,
     DeadlineMissed,
     Interrupted,
     LibraryMissing,
     OutOfMemory,
+    ProtocolError,
     SettingsError,
     WeightsMissing,
     WeightsRefused,
@@ -221,7 +221,7 @@ def test_it_refuses_what_does_not_fit(
 ) -> None:
     ours = UnblendSeparator(spec_of("scnet_small", weights))
     wanted = SeparationSettings(model="scnet_small")
-    with pytest.raises(ContractBroken, match="48000 Hz"):
+    with pytest.raises(ProtocolError, match="48000 Hz"):
         ours.separate(make_mixture(rate=48_000, seconds=0.1), tmp_path, wanted)
     with pytest.raises(SettingsError, match="no stem 'guitar'"):
         ours.separate(make_mixture(), tmp_path, wanted.model_copy(update={"stems": ("guitar",)}))
@@ -234,7 +234,7 @@ def test_it_refuses_what_does_not_fit(
     [
         (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), ContractBroken),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), ProtocolError),
     ],
 )
 def test_torchs_failures_are_told_as_ours(

@@ -17,7 +17,7 @@ from tasks.contracts import (
     StemSet,
     TrackRef,
 )
-from tasks.errors import ContractBroken, CorruptAudio
+from tasks.errors import CorruptAudio, ProtocolError
 from tasks.validation import check_completeness
 
 RATE = 44_100
@@ -334,7 +334,7 @@ def test_a_mixture_that_is_not_what_it_says_is_corrupt(whole: Set) -> None:
 
 @pytest.mark.parametrize("gain", [0.0, -1.0, float("nan")])
 def test_a_gain_that_cannot_be_undone_is_refused(whole: Set, gain: float) -> None:
-    with pytest.raises(ContractBroken, match="common gain"):
+    with pytest.raises(ProtocolError, match="common gain"):
         check_completeness(whole.mixture(), whole.stems(gain=gain))
 
 

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from tasks.contracts import Reason, StemQuality, TrackReport
 from tasks.recording.gallery.images import data_url, spectrogram_url, waveform
-from tasks.recording.gallery.looks import Look
 from tasks.recording.gallery.previews import MIME_TYPE
 from tasks.recording.gallery.signals import (
     MIXTURE,
@@ -20,6 +19,7 @@ from tasks.recording.gallery.signals import (
     on_disk,
     signal_files,
 )
+from tasks.recording.gallery.spectrogram import Look
 from tasks.recording.library import Library
 
 Detail = dict[str, Any]

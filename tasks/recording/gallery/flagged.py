@@ -11,8 +11,8 @@ import numpy as np
 
 from tasks.contracts import Reason, TrackReport
 from tasks.recording.gallery.details import every_reason
-from tasks.recording.gallery.looks import Look
 from tasks.recording.gallery.signals import MIXTURE, SignalUnreadable, observe, signal_files
+from tasks.recording.gallery.spectrogram import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.recording.gallery.looks import Floats, Look
+from tasks.recording.gallery.spectrogram import Floats, Look
 
 _QUALITY = 72
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from tasks.contracts import TrackReport
 from tasks.errors import StemwrightError
-from tasks.recording.gallery.looks import Floats, Look, Looking
 from tasks.recording.gallery.previews import Preview
+from tasks.recording.gallery.spectrogram import Floats, Look, Looking
 from tasks.recording.library import Library
 
 MIXTURE = "mixture"

@@ -17,8 +17,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from tasks.errors import ContractBroken, SettingsError
-from tasks.separation.cloud.bounds import Bounds
+from tasks.errors import ProtocolError, SettingsError
+from tasks.separation.cloud.timeouts import Bounds
 
 Origin = tuple[str, str, int]
 Kind = Literal["public", "private", "loopback", "link-local", "reserved"]
@@ -28,7 +28,7 @@ _KEEPALIVE_S = 60.0
 _IDLE = 8
 
 
-class AddressRefused(ContractBroken):
+class AddressRefused(ProtocolError):
     """A service's URL leads where it may not."""
 
     default_remedy = (
@@ -41,15 +41,15 @@ def origin(url: str) -> Origin:
     """Scheme, host and port: what decides who gets the key.
 
     Raises:
-        ContractBroken: Not an http(s) URL.
+        ProtocolError: Not an http(s) URL.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ContractBroken(f"{url[:_QUOTED]!r} is no URL.", stage="separate") from error
+        raise ProtocolError(f"{url[:_QUOTED]!r} is no URL.", stage="separate") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ContractBroken(
+        raise ProtocolError(
             f"the service gave the address {url[:_QUOTED]!r}; only http(s) is fetched.",
             stage="separate",
         )
@@ -65,7 +65,7 @@ def checked_base_url(base_url: str) -> str:
     try:
         origin(base_url)
         httpx.URL(base_url)
-    except (ContractBroken, httpx.InvalidURL) as error:
+    except (ProtocolError, httpx.InvalidURL) as error:
         raise SettingsError(
             f"engine.base_url is {base_url!r}, which is no http(s) address."
         ) from error
@@ -95,7 +95,7 @@ def is_on_loopback(base_url: str) -> bool:
     try:
         host = origin(base_url)[1]
         return host == "localhost" or kind_of(host) == "loopback"
-    except (ContractBroken, ValueError):
+    except (ProtocolError, ValueError):
         return False
 
 

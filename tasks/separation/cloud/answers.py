@@ -9,12 +9,12 @@ import httpx
 from pydantic import ValidationError
 
 from tasks.errors import (
-    ContractBroken,
     KeyRejected,
-    NetworkFault,
+    NetworkError,
     NotAudio,
+    ProtocolError,
     RateLimited,
-    ServiceFault,
+    ServiceError,
     SettingsError,
     SourceRefused,
     StemwrightError,
@@ -34,26 +34,26 @@ _REFUSALS: dict[int, tuple[Callable[..., StemwrightError], str]] = {
 }
 
 
-class ServiceUnavailable(ServiceFault):
+class ServiceUnavailable(ServiceError):
     """A 5xx; `retry_after_s` is what it asked for, if it did."""
 
     status: int = 500
     retry_after_s: float | None = None
 
 
-class JobFailed(ServiceFault):
+class JobFailed(ServiceError):
     """The service's own "failed": asking for the same job again changes nothing."""
 
 
-class JobUnknown(ContractBroken):
+class JobUnknown(ProtocolError):
     """The service knows nothing of what it was asked for: 404 or 410."""
 
 
-class KeyTaken(ContractBroken):
+class KeyTaken(ProtocolError):
     """409: the idempotency key stands for something else, as after the mixture was made anew."""
 
 
-class NotConnected(NetworkFault):
+class NotConnected(NetworkError):
     """No connection was had, so the service has seen nothing of the request."""
 
     default_remedy = (
@@ -65,7 +65,7 @@ async def read_answer(response: httpx.Response) -> Answer:
     """A whole answer, if it is no longer than one may be.
 
     Raises:
-        ContractBroken: It is longer.
+        ProtocolError: It is longer.
     """
     body = bytearray()
     async for chunk in response.aiter_bytes():
@@ -80,7 +80,7 @@ def parse(answer: Answer, model: type[M], *, noun: str = "answer") -> M:
     """An answer's JSON as a shape; `noun` is what errors call it.
 
     Raises:
-        ContractBroken: Not JSON, a field missing or of the wrong type, an unknown status.
+        ProtocolError: Not JSON, a field missing or of the wrong type, an unknown status.
     """
     try:
         said = json.loads(answer.body)
@@ -130,21 +130,21 @@ def refusal(answer: Answer, asked_for: str) -> StemwrightError:
     return broken(f"it answered status {status} to {asked_for}", answer.body)
 
 
-def network_fault(error: httpx.HTTPError, url: httpx.URL | str) -> NetworkFault:
+def network_fault(error: httpx.HTTPError, url: httpx.URL | str) -> NetworkError:
     """A transport's exception in words; names host and port, never the query or the key."""
     host = httpx.URL(url).netloc.decode("ascii", "replace")
     words = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         words = f"no answer in time ({type(error).__name__})"
     unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-    kind = NotConnected if unsent else NetworkFault
+    kind = NotConnected if unsent else NetworkError
     return kind(f"{host}: {words}.", stage="separate")
 
 
-def broken(what: str, body: bytes) -> ContractBroken:
+def broken(what: str, body: bytes) -> ProtocolError:
     """The service broke the contract; the first bytes of what it sent are quoted."""
     quote = body[:_QUOTED].decode("utf-8", "replace").strip()
-    return ContractBroken(
+    return ProtocolError(
         f"the service broke its contract: {what}; it begins {quote!r}.", stage="separate"
     )
 

@@ -10,14 +10,14 @@ import httpx
 from pydantic import SecretStr, ValidationError
 
 from tasks.contracts import STEMS, SeparationJob
-from tasks.errors import ContractBroken, SettingsError
-from tasks.separation.cloud.bounds import Bounds
+from tasks.errors import ProtocolError, SettingsError
 from tasks.separation.cloud.client import ServiceClient
-from tasks.separation.cloud.dialects.stemwright import Stemwright
 from tasks.separation.cloud.downloads import Download
+from tasks.separation.cloud.providers.stemwright import Stemwright
 from tasks.separation.cloud.retries import RetryPolicy
 from tasks.separation.cloud.service import Order, ServiceJob
-from tasks.separation.cloud.wire import HttpWire
+from tasks.separation.cloud.timeouts import Bounds
+from tasks.separation.cloud.transport import HttpWire
 
 
 class SeparationApi:
@@ -78,8 +78,8 @@ class SeparationApi:
             idempotency_key: By default a fresh one for this call.
 
         Raises:
-            SettingsError, KeyRejected, SourceRefused, NotAudio, SourceMissing, ContractBroken,
-            RateLimited, ServiceFault, NetworkFault: The last three once `max_retries` are spent.
+            SettingsError, KeyRejected, SourceRefused, NotAudio, SourceMissing, ProtocolError,
+            RateLimited, ServiceError, NetworkError: The last three once `max_retries` are spent.
         """
         names = STEMS if stems == "4" else tuple(name.strip() for name in stems.split(","))
         asked: dict[str, Any] = {"path": path, "stems": names, "format": format}
@@ -94,7 +94,7 @@ class SeparationApi:
         """A job as it stands; one request.
 
         Raises:
-            KeyRejected, ContractBroken, RateLimited, ServiceFault, NetworkFault.
+            KeyRejected, ProtocolError, RateLimited, ServiceError, NetworkError.
         """
         job = ServiceJob(job_id=job_id, status="queued")
         return _plain(await self._client.ask(job, _ANY))
@@ -106,8 +106,8 @@ class SeparationApi:
 
         Raises:
             DeadlineMissed: Asked `max_retries` times.
-            ServiceFault: The job failed; the service's own words are in it.
-            ContractBroken: It is complete and names no stems.
+            ServiceError: The job failed; the service's own words are in it.
+            ProtocolError: It is complete and names no stems.
             Others: As `ask`.
         """
         asked = ServiceJob.model_validate(job.model_dump())
@@ -120,8 +120,8 @@ class SeparationApi:
         """Fetch one stem to a file, decode it through and check it; only then does it count.
 
         Raises:
-            ContractBroken: A scheme other than http(s), not the audio promised, too large.
-            DiskFull, KeyRejected, RateLimited, ServiceFault, NetworkFault.
+            ProtocolError: A scheme other than http(s), not the audio promised, too large.
+            DiskFull, KeyRejected, RateLimited, ServiceError, NetworkError.
         """
         part = path.with_name(f"{path.name}.part")
         try:
@@ -142,9 +142,9 @@ class SeparationApi:
         await self.close()
 
 
-def names_no_stems(job: SeparationJob) -> ContractBroken:
+def names_no_stems(job: SeparationJob) -> ProtocolError:
     """The error of a job that is complete and yet has nothing to fetch."""
-    return ContractBroken(
+    return ProtocolError(
         f"the service calls the job {job.job_id} complete and names no stems.", stage="separate"
     )
 

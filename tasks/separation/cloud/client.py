@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import DeadlineMissed, PassingError, from_os_error
+from tasks.errors import DeadlineMissed, TransientError, from_os_error
 from tasks.separation.cloud.answers import JobFailed, wait_asked
-from tasks.separation.cloud.arrivals import Arrival, check_audio
 from tasks.separation.cloud.downloads import Download, fetch
 from tasks.separation.cloud.service import Order, ServiceJob
-from tasks.separation.cloud.wire import HttpWire
+from tasks.separation.cloud.stem_check import Arrival, check_audio
+from tasks.separation.cloud.transport import HttpWire
 
 logger = logging.getLogger(__name__)
 _DOWNLOAD_TRIES = 4
@@ -90,7 +90,7 @@ class ServiceClient:
     ) -> ServiceJob:
         policy, watch = self._wire.policy, self._wire.watch
         asks = max_retries or policy.max_retries
-        fault: PassingError | None = None
+        fault: TransientError | None = None
         if is_complete(job):
             return job
         asked, waits = 0, 0
@@ -108,7 +108,7 @@ class ServiceClient:
             asked, waits = asked + 1, waits + 1
             try:
                 found, fault = await self.ask(job, order), None
-            except PassingError as error:
+            except TransientError as error:
                 if self._wire.is_too_long(wait_asked(error)):
                     raise
                 fault = error
@@ -137,8 +137,8 @@ class ServiceClient:
         Raises:
             StemGone: Its URL has expired.
             StemUnsound: It isn't the audio that it has to be.
-            AddressRefused, ContractBroken, DiskFull, KeyRejected, DeadlineMissed, RateLimited,
-            ServiceFault, NetworkFault.
+            AddressRefused, ProtocolError, DiskFull, KeyRejected, DeadlineMissed, RateLimited,
+            ServiceError, NetworkError.
         """
         wire = self._wire.patient(_DOWNLOAD_TRIES)
 
@@ -168,7 +168,7 @@ def _tried_enough() -> Iterator[None]:
     """What comes through here was tried as often as the policy says, or would be paid again."""
     try:
         yield
-    except PassingError as error:
+    except TransientError as error:
         error.tried_enough = True
         raise
 

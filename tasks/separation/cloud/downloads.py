@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 
 from tasks.contracts import Value
-from tasks.errors import ContractBroken, NetworkFault
+from tasks.errors import NetworkError, ProtocolError
 from tasks.separation.cloud.answers import broken, read_answer
-from tasks.separation.cloud.bounds import Bounds
-from tasks.separation.cloud.wire import HttpWire
+from tasks.separation.cloud.timeouts import Bounds
+from tasks.separation.cloud.transport import HttpWire
 
 _REDIRECTS = 5
 _HEADER_BYTES = 1 << 16
@@ -21,11 +21,11 @@ _EXPIRED = (401, 403, 404, 410)
 _PAGES = ("text/html", "application/json", "application/xml", "text/xml")
 
 
-class StemGone(ContractBroken):
+class StemGone(ProtocolError):
     """A stem's URL has expired, or leads nowhere."""
 
 
-class StemUnsound(ContractBroken):
+class StemUnsound(ProtocolError):
     """What a stem's URL gave isn't the audio that it has to be."""
 
 
@@ -51,8 +51,8 @@ async def fetch(wire: HttpWire, url: str, path: Path, expected: Download) -> Non
         StemGone: 401, 403, 404 or 410.
         StemUnsound: A page, or larger than a stem of its length can be.
         AddressRefused: It, or a redirect, leads where it may not.
-        ContractBroken: No http(s) URL, redirected over and over, or a status out of the contract.
-        NetworkFault, RateLimited, ServiceFault: Broken off, too slow, refused for now.
+        ProtocolError: No http(s) URL, redirected over and over, or a status out of the contract.
+        NetworkError, RateLimited, ServiceError: Broken off, too slow, refused for now.
         DiskFull: No room.
     """
     for _ in range(_REDIRECTS + 1):
@@ -60,7 +60,7 @@ async def fetch(wire: HttpWire, url: str, path: Path, expected: Download) -> Non
         if onward is None:
             return
         url = onward
-    raise ContractBroken(f"a stem's URL redirects over {_REDIRECTS} times.", stage="separate")
+    raise ProtocolError(f"a stem's URL redirects over {_REDIRECTS} times.", stage="separate")
 
 
 async def _fetch_once(wire: HttpWire, url: str, path: Path, expected: Download) -> str | None:
@@ -87,7 +87,7 @@ def _onward(response: httpx.Response) -> str:
     try:
         return str(response.url.join(response.headers["location"]))
     except (KeyError, httpx.InvalidURL) as error:
-        raise ContractBroken("a stem's URL redirects to nowhere.", stage="separate") from error
+        raise ProtocolError("a stem's URL redirects to nowhere.", stage="separate") from error
 
 
 async def _receive(
@@ -106,7 +106,7 @@ async def _receive(
                 )
             spent_s = time.monotonic() - began
             if spent_s > bounds.grace_s and received < spent_s * bounds.least_bytes_per_s:
-                raise NetworkFault(
+                raise NetworkError(
                     f"{path.stem} comes at {received / spent_s:.0f} bytes a second.",
                     stage="separate",
                 )

@@ -16,17 +16,17 @@ import httpx
 from tasks.contracts import STEMS, Mixture, Progress, SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError, from_os_error
 from tasks.separation.cloud.addresses import checked_base_url, origin
-from tasks.separation.cloud.bounds import Bounds
 from tasks.separation.cloud.client import ServiceClient
-from tasks.separation.cloud.courier import Courier
 from tasks.separation.cloud.downloads import Download
-from tasks.separation.cloud.ledger import Entry, Ledger, Subject
+from tasks.separation.cloud.job_runner import Courier
+from tasks.separation.cloud.job_store import Entry, Ledger, Subject
 from tasks.separation.cloud.loop_thread import LoopThread
 from tasks.separation.cloud.retries import RetryPolicy
 from tasks.separation.cloud.service import Order, Service
+from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.cloud.tracks import Made, Memory, Track, make
+from tasks.separation.cloud.transport import HttpWire
 from tasks.separation.cloud.uploads import UploadPolicy, upload_of
-from tasks.separation.cloud.wire import HttpWire
 from tasks.separation.deadline import Watch
 from tasks.separation.identity import separation_id
 from tasks.separation.models.registry import KNOWN_MODELS
@@ -141,8 +141,8 @@ class CloudSeparator:
         more: for stems that were asked for twice in vain the service isn't paid a third time.
 
         Raises:
-            KeyRejected, SourceRefused, NotAudio, ContractBroken, SubmitUnclear, RateLimited,
-            ServiceFault, NetworkFault, DeadlineMissed, Interrupted, DiskFull, StorageFault,
+            KeyRejected, SourceRefused, NotAudio, ProtocolError, SubmitUnclear, RateLimited,
+            ServiceError, NetworkError, DeadlineMissed, Interrupted, DiskFull, StorageError,
             SettingsError.
         """
         kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
@@ -155,7 +155,7 @@ class CloudSeparator:
         try:
             made = self._loop.run(self._run(track, deadline_s, stop), track.look)
         except StemwrightError as error:
-            raise error.about(track=mixture.ref.label, stage="separate") from error.__cause__
+            raise error.with_context(track=mixture.ref.label, stage="separate") from error.__cause__
         return StemSet(
             track_id=mixture.track_id,
             separation_id=self.separation_id(settings),

@@ -65,7 +65,7 @@ class Answer(Value):
         """The body as JSON of a shape.
 
         Raises:
-            ContractBroken: Not JSON, or not of that shape; the first bytes are quoted.
+            ProtocolError: Not JSON, or not of that shape; the first bytes are quoted.
         """
         from tasks.separation.cloud.answers import parse
 
@@ -110,8 +110,8 @@ class Wire(Protocol):
             An answer of status 2xx.
 
         Raises:
-            KeyRejected, SourceRefused, NotAudio, RateLimited, ServiceFault, NetworkFault,
-            ContractBroken, SubmitUnclear: Whatever `Service.refusal` makes of another status.
+            KeyRejected, SourceRefused, NotAudio, RateLimited, ServiceError, NetworkError,
+            ProtocolError, SubmitUnclear: Whatever `Service.refusal` makes of another status.
         """
         ...
 

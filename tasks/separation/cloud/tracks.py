@@ -13,10 +13,10 @@ from tasks.contracts import Mixture, Progress, SeparationSettings
 from tasks.errors import InputError, SubmitUnclear
 from tasks.separation.cloud.answers import JobFailed
 from tasks.separation.cloud.api import names_no_stems
-from tasks.separation.cloud.arrivals import keep, write_silence
-from tasks.separation.cloud.courier import Courier, Delivery, together
-from tasks.separation.cloud.ledger import Entry
+from tasks.separation.cloud.job_runner import Courier, Delivery, together
+from tasks.separation.cloud.job_store import Entry
 from tasks.separation.cloud.service import Service
+from tasks.separation.cloud.stem_check import keep, write_silence
 from tasks.separation.deadline import Watch
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ async def make(
     """Have a track's stems made and put into its folder.
 
     Raises:
-        ContractBroken: Complete, twice, and without any stem.
+        ProtocolError: Complete, twice, and without any stem.
         Others: As `Courier.bring`.
     """
     track_id = track.mixture.track_id

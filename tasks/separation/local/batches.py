@@ -134,7 +134,7 @@ class Batcher:
 
         Raises:
             OutOfMemory: Even for one segment alone.
-            ContractBroken: Torch failed in another way.
+            ProtocolError: Torch failed in another way.
         """
         while not ticket.ended:
             with self._turn:

@@ -15,7 +15,7 @@ from tasks.contracts import SeparationSettings
 from tasks.separation.local.batches import Batcher, Outbox, Ticket
 from tasks.separation.local.overlap_add import Merge, OverlapAdd
 from tasks.separation.local.segments import Cut, Segment, cuts
-from tasks.separation.mixtures import MixtureReader
+from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.torch_faults import torch_told
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def separate_stream(
 
     Raises:
         OutOfMemory: On the device or the host, whatever the batch.
-        ContractBroken: Torch failed in another way.
+        ProtocolError: Torch failed in another way.
         CorruptAudio: The mixture can't be read.
     """
     with _exact(batcher.device):

@@ -92,8 +92,8 @@ def tune(
 
 def _trials(spec: ModelSpec, device: str, options: LocalOptions) -> Iterator[Trial]:
     """Every precision at growing batches, as long as they gain; then the best one compiled."""
-    from tasks.separation.local.agreement import worst_stem_db
     from tasks.separation.local.loading import LoadedModel
+    from tasks.separation.local.parity import worst_stem_db
 
     reference: torch.Tensor | None = None
     best: Trial | None = None

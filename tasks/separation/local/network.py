@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tasks.contracts import LocalOptions, PrecisionClass
-from tasks.separation.local.lean import LeanCore, is_plain
+from tasks.separation.local.fused import LeanCore, is_plain
 from tasks.separation.local.openvino_core import OpenVinoCore, is_installed
 from tasks.separation.local.transforms import Transforms
 

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from tasks.contracts import PrecisionClass, Value
-from tasks.separation.local.agreement import worst_stem_db
+from tasks.separation.local.parity import worst_stem_db
 from tasks.separation.models.digests import cache_home, sha256_of
 
 log = logging.getLogger("stemwright")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from tasks.contracts import LocalOptions, PrecisionClass, SeparationSettings
 from tasks.errors import SettingsError
 from tasks.separation.identity import separation_id
-from tasks.separation.mixtures import MixtureReader
+from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.on_device import DeviceSeparator
 

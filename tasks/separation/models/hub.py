@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from tasks.errors import (
-    ContractBroken,
-    NetworkFault,
+    NetworkError,
+    ProtocolError,
     SettingsError,
     WeightsRefused,
     from_os_error,
@@ -32,7 +32,7 @@ _LOG_EVERY_S = 10.0
 log = logging.getLogger("stemwright")
 
 
-class HubUnreachable(NetworkFault):
+class HubUnreachable(NetworkError):
     """No answer from the hub within a few seconds."""
 
 
@@ -66,9 +66,9 @@ def fetch(name: str, *, told: Told | None = None) -> tuple[Path, ...]:
         UnknownModel: Not a released model.
         SettingsError: The environment says offline.
         HubUnreachable: No answer within seconds (rather than half a minute of retries).
-        NetworkFault: The transfer broke off; asking again resumes it.
+        NetworkError: The transfer broke off; asking again resumes it.
         WeightsRefused: What came isn't what the hub's own digest is of.
-        ContractBroken: The hub hasn't the file.
+        ProtocolError: The hub hasn't the file.
     """
     known = KNOWN_MODELS.get(name)
     if known is None:
@@ -159,13 +159,13 @@ def _described(repo: str, name: str, revision: str) -> Remote:
             f"the hub can't be reached: {error or type(error).__name__}"
         ) from error
     if answer.status_code == 404:
-        raise ContractBroken(f"the hub's {repo} has no file {name}.")
+        raise ProtocolError(f"the hub's {repo} has no file {name}.")
     if answer.status_code >= 400:
-        raise NetworkFault(f"the hub refused {repo}/{name}: HTTP {answer.status_code}.")
+        raise NetworkError(f"the hub refused {repo}/{name}: HTTP {answer.status_code}.")
     etag = (linked or answer.headers.get("etag", "")).removeprefix("W/").strip('"')
     # It becomes a file's name, and what the bytes are held against.
     if not (is_sha256(etag) or (is_git_sha1(etag) and not name.endswith(".safetensors"))):
-        raise ContractBroken(f"the hub gives no digest of {repo}/{name} that can be checked.")
+        raise ProtocolError(f"the hub gives no digest of {repo}/{name} that can be checked.")
     size = answer.headers.get(hf.HUGGINGFACE_HEADER_X_LINKED_SIZE)
     if size is None and not answer.is_redirect:
         size = answer.headers.get("content-length")
@@ -200,11 +200,11 @@ def _placed(repo: str, name: str, revision: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise HubUnreachable("the hub stopped answering") from error
     except HfHubHTTPError as error:
-        raise NetworkFault(f"the hub refused {repo}/{name}: {str(error)[:200]}") from error
+        raise NetworkError(f"the hub refused {repo}/{name}: {str(error)[:200]}") from error
     except OSError:
         raise
     except Exception as error:
         # Its transports (httpx2, xet) raise families of their own, which come and go by version.
-        raise NetworkFault(
+        raise NetworkError(
             f"fetching {repo}/{name} broke off: {type(error).__name__}: {str(error)[:200]}"
         ) from error

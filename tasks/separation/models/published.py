@@ -28,7 +28,7 @@ def safetensors_of(weights: Path) -> Path:
 
     Raises:
         WeightsRefused: It holds something else than a demucs model.
-        DiskFull, StorageFault: The cache can't be written either.
+        DiskFull, StorageError: The cache can't be written either.
     """
     if weights.suffix != ".th":
         return weights

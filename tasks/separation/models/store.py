@@ -102,7 +102,7 @@ def find_model(
         LibraryMissing: A model of the second family, and `unblend` isn't installed.
         WeightsMissing: Not on this machine, and not to be had from the hub.
         WeightsRefused: A pickle that demucs didn't publish, damaged, or not what demucs writes.
-        HubUnreachable, NetworkFault, ContractBroken, DiskFull: The fetch.
+        HubUnreachable, NetworkError, ProtocolError, DiskFull: The fetch.
     """
     folder = models_folder(models_dir)
     if not _NAME.fullmatch(name):

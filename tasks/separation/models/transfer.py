@@ -13,7 +13,7 @@ from typing import IO
 
 import httpx
 
-from tasks.errors import ContractBroken, NetworkFault, WeightsRefused
+from tasks.errors import NetworkError, ProtocolError, WeightsRefused
 
 CONNECT_TIMEOUT_S = 4.0
 Told = Callable[[str, int, int], None]
@@ -58,9 +58,9 @@ def download(remote: Remote, target: Path, told: Told, headers: dict[str, str]) 
     later call; two processes that want the same file fetch it once.
 
     Raises:
-        NetworkFault: It broke off again and again without a new byte.
+        NetworkError: It broke off again and again without a new byte.
         WeightsRefused: The bytes aren't those that the hub's digest is of; they are thrown away.
-        ContractBroken: The hub refuses the file, or answers something else.
+        ProtocolError: The hub refuses the file, or answers something else.
         OSError: The disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _fill(remote: Remote, file: IO[bytes], told: Told, headers: dict[str, str]) 
         except (httpx.TransportError, _Passing) as error:
             failures = 1 if file.tell() > before else failures + 1
             if failures >= _ATTEMPTS:
-                raise NetworkFault(
+                raise NetworkError(
                     f"fetching {remote.name} broke off at {file.tell() / 1e6:.1f} MB: "
                     f"{str(error)[:200] or type(error).__name__}.",
                     remedy="Run the same command again: it goes on where it stopped.",
@@ -128,7 +128,7 @@ def _stream(remote: Remote, file: IO[bytes], told: Told, headers: dict[str, str]
         if answer.status_code == 416:
             raise _Passing("HTTP 416")
         if answer.status_code not in (200, 206):
-            raise ContractBroken(f"the hub answered {answer.status_code} for {remote.name}.")
+            raise ProtocolError(f"the hub answered {answer.status_code} for {remote.name}.")
         told(remote.name, here, remote.size)
         for chunk in answer.iter_bytes():
             file.write(chunk)

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from tasks.contracts import CHANNELS, SAMPLE_RATE_HZ
-from tasks.errors import ContractBroken, LibraryMissing
+from tasks.errors import LibraryMissing, ProtocolError
 from tasks.separation.models.registry import KnownModel
 
 EXTRA = "pip install 'stemwright[unblend]'"
@@ -145,7 +145,7 @@ def recipe_of(name: str) -> Recipe:
 
     Raises:
         LibraryMissing: It isn't installed.
-        ContractBroken: Its registry lacks the model, or says something that isn't understood.
+        ProtocolError: Its registry lacks the model, or says something that isn't understood.
     """
     entries = registry_of(name)
     members = list(_members(entries, name))
@@ -161,7 +161,7 @@ def recipe_of(name: str) -> Recipe:
             digest=_digest(entries[name], members),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ContractBroken(f"unblend's registry describes {name} in another way.") from error
+        raise ProtocolError(f"unblend's registry describes {name} in another way.") from error
 
 
 def registry_of(name: str) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def registry_of(name: str) -> dict[str, Any]:
         )
     entries = _read(file)
     if name not in entries:
-        raise ContractBroken(f"this version of unblend has no model {name}.")
+        raise ProtocolError(f"this version of unblend has no model {name}.")
     referred = [member["model"] for member in entries[name].get("members", ()) if "model" in member]
     needed = {name: entries[name]}
     for other in referred:
@@ -197,7 +197,7 @@ def _read(file: Path) -> Mapping[str, Any]:
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ContractBroken(f"unblend's registry {file} can't be read.") from error
+        raise ProtocolError(f"unblend's registry {file} can't be read.") from error
     return dict(entries)
 
 

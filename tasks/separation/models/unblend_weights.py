@@ -43,7 +43,7 @@ def locate(name: str, folder: Path | None) -> Located:
     """Look for a model's files on this machine, by name; nothing is read of them.
 
     Raises:
-        LibraryMissing, ContractBroken: As `recipe_of`.
+        LibraryMissing, ProtocolError: As `recipe_of`.
     """
     recipe = recipe_of(name)
     found = {each: _find(each, folder) for each in recipe.artifacts}

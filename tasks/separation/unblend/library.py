@@ -73,7 +73,7 @@ def failures_told(device: str) -> Iterator[None]:
     """The library's failures, and torch's under it, as errors of our family.
 
     Raises:
-        OutOfMemory, SettingsError, WeightsRefused, ContractBroken.
+        OutOfMemory, SettingsError, WeightsRefused, ProtocolError.
     """
     import torch
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tasks.contracts import SeparationSettings
-from tasks.separation.mixtures import MixtureReader
+from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.on_device import DeviceSeparator
 from tasks.separation.unblend.library import failures_told, load, precision_of

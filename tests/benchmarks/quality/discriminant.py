@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.quality.typicality import FEATURES, Typicality, features
+from tasks.quality.stem_likelihood import FEATURES, Typicality, features
 from tests.benchmarks.quality.evaluation import auc
 from tests.benchmarks.quality.regression import Floats
 

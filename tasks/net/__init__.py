@@ -1,0 +1,1 @@
+"""What rooms share on the network: address guard, retries, HTTP errors."""

@@ -1,0 +1,195 @@
+"""One track at one service: its jobs, picked up or submitted, and its stems brought home."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from tasks.contracts import Progress
+from tasks.errors import InputError, ProtocolError, StemwrightError, SubmitUnclear, TransientError
+from tasks.separation.cloud.addresses import AddressRefused
+from tasks.separation.cloud.answers import JobFailed, JobUnknown, KeyTaken, had_no_effect
+from tasks.separation.cloud.client import ServiceClient
+from tasks.separation.cloud.downloads import Download, StemGone, StemUnsound
+from tasks.separation.cloud.job_store import Entry, Ledger, Subject
+from tasks.separation.cloud.service import Order, ServiceJob
+from tasks.separation.cloud.stem_check import Arrival
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+_UPLOADED, _SEPARATED = 0.2, 0.8
+
+MakeOrder = Callable[[tuple[str, ...], str], Awaitable[Order]]
+
+
+@dataclass
+class Delivery:
+    """What one job gave: stems in files, and those that it found nothing of."""
+
+    entry: Entry
+    arrivals: list[Arrival] = field(default_factory=list)
+    absent: tuple[str, ...] = ()
+    cost_usd: float | None = None
+
+    @property
+    def names(self) -> set[str]:
+        return {arrival.name for arrival in self.arrivals} | set(self.absent)
+
+
+class Courier:
+    """Works for one track; its methods run on the separator's event loop.
+
+    Args:
+        client: Under the track's watch.
+        order: Makes the order of some stems under an idempotency key, and its upload.
+        subject: Of all the stems that are wanted.
+        scratch: Where stems go that aren't checked yet.
+        tell: Told the share done.
+    """
+
+    def __init__(
+        self,
+        client: ServiceClient,
+        ledger: Ledger,
+        order: MakeOrder,
+        subject: Subject,
+        expected: Download,
+        scratch: Path,
+        tell: Progress,
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._order = order
+        self._subject = subject
+        self._expected = expected
+        self._scratch = scratch
+        self._tell = tell
+
+    async def bring(self, stems: tuple[str, ...]) -> Delivery:
+        """Have one job make some stems, and fetch what it made of them.
+
+        A job that an earlier run left is gone on with. One that the service no longer knows, or
+        that failed in an earlier run, is submitted anew, once.
+
+        Raises:
+            As `ServiceClient.submit`, `.wait` and `.fetch`; `submitted` of an error is False where
+            there is certainly no job.
+        """
+        entry = await self._open(stems)
+        resumed = entry.job is not None
+        try:
+            entry = await self._submitted(entry)
+        except KeyTaken as error:
+            entry = await self._submitted(await self._anew(entry, error))
+        try:
+            job = await self._complete(entry)
+        except (JobFailed, ProtocolError, InputError) as error:
+            if not resumed and not isinstance(error, JobUnknown):
+                raise
+            entry = await self._submitted(await self._anew(entry, error))
+            job = await self._complete(entry)
+        self._tell(_SEPARATED)
+        assert entry.order is not None
+        delivery = Delivery(entry, cost_usd=job.cost_usd)
+        delivery.arrivals = await self._fetch(job, entry.order)
+        # What it sent counts for more than its word that there is nothing.
+        here = delivery.names
+        delivery.absent = tuple(n for n in stems if n in job.absent and n not in here)
+        return delivery
+
+    async def drop(self, entry: Entry) -> None:
+        """Forget a job that is no use to any later run."""
+        await asyncio.to_thread(self._ledger.drop, entry)
+
+    async def _open(self, stems: tuple[str, ...]) -> Entry:
+        subject = self._subject.model_copy(update={"stems": stems})
+        return await asyncio.to_thread(self._ledger.open, subject)
+
+    async def _anew(self, entry: Entry, error: StemwrightError) -> Entry:
+        """The same entry with a new key and no job."""
+        logger.warning("%s%s It is submitted anew.", self._client.whose, error.cause)
+        await self.drop(entry)
+        return await self._open(entry.subject.stems)
+
+    async def _submitted(self, entry: Entry) -> Entry:
+        """The entry with its job: the one that it has, else a new one."""
+        if entry.job is not None and entry.order is not None:
+            words = "%sgoing on with the job %s of an earlier run"
+            logger.info(words, self._client.whose, entry.job.job_id)
+            return entry
+        try:
+            order = await self._order(entry.subject.stems, entry.idempotency_key)
+            job = await self._client.submit(order)
+        except StemwrightError as error:
+            effect = isinstance(error, TransientError) and not had_no_effect(error)
+            if not effect and not isinstance(error, SubmitUnclear):
+                error.submitted = False
+            raise
+        return await asyncio.to_thread(self._ledger.submitted, entry, order, job)
+
+    async def _complete(self, entry: Entry) -> ServiceJob:
+        """The entry's job, once it is complete; the entry goes when there is no such job."""
+        assert entry.job is not None
+        assert entry.order is not None
+        self._tell(_UPLOADED)
+        keep = partial(self._ledger.submitted, entry, entry.order)
+        try:
+            return await self._client.wait(
+                entry.job,
+                entry.order,
+                changed=lambda job: asyncio.to_thread(keep, job),
+                while_it_moves=True,
+            )
+        except (JobFailed, JobUnknown, InputError):
+            await self.drop(entry)
+            raise
+
+    async def _fetch(self, job: ServiceJob, order: Order) -> list[Arrival]:
+        urls = {name: url for name, url in (job.stems or {}).items() if name in order.stems}
+        for name in order.stems:
+            if name not in urls and name not in job.absent:
+                said = job.broken.get(name, "the service's complete job lacks it")
+                logger.warning("%sthe stem %s: %s", self._client.whose, name, said)
+        found = await together(self._one(job, order, name, url) for name, url in urls.items())
+        return [a.model_copy(update={"gain": job.gain}) for a in found if a is not None]
+
+    async def _one(self, job: ServiceJob, order: Order, name: str, url: str) -> Arrival | None:
+        """One stem, its URL refreshed once; None where what comes isn't it."""
+        path = self._scratch / name
+        try:
+            try:
+                return await self._client.fetch(url, path, self._expected)
+            except (StemGone, StemUnsound) as error:
+                whose = self._client.whose
+                logger.info("%s%s Its URL is asked for again.", whose, error.cause)
+                fresh = await self._client.wait(_asked_anew(job), order)
+                url = (fresh.stems or {}).get(name, "")
+                if not url:
+                    raise
+                return await self._client.fetch(url, path, self._expected)
+        except AddressRefused:
+            raise
+        except (ProtocolError, JobFailed) as error:
+            words = "%sthe stem %s doesn't count: %s"
+            logger.warning(words, self._client.whose, name, error.cause)
+            return None
+
+
+def _asked_anew(job: ServiceJob) -> ServiceJob:
+    return job.model_copy(update={"status": "processing"})
+
+
+async def together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of all; when one fails, the others are ended first."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

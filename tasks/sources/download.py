@@ -1,0 +1,221 @@
+"""A file over HTTP into scratch: resumed by byte range, bounded in size, time and stalls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from tasks.contracts import IngestPolicy
+from tasks.errors import (
+    EmptyAudio,
+    NetworkError,
+    SourceMissing,
+    SourceRefused,
+    StemwrightError,
+    TransientError,
+    from_os_error,
+)
+from tasks.net.addresses import PublicTransport
+from tasks.net.http_errors import error_of_connection, error_of_status
+from tasks.sources.fetched import Fetched
+from tasks.sources.limits import LIMITER, Deadline, check_size, resuming
+from tasks.sources.partial_download import Part, Version
+
+_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
+_WHOLE = re.compile(r"bytes \*/(?P<total>\d+)")
+_PAGE_TYPES = (
+    "text/html",
+    "text/xml",
+    "application/xhtml",
+    "application/xml",
+    "application/rss",
+    "application/dash+xml",
+    "application/vnd.apple.mpegurl",
+    "application/x-mpegurl",
+    "audio/mpegurl",
+    "audio/x-mpegurl",
+)
+_PAGE_STARTS = (b"<!doctype html", b"<html", b"#extm3u")
+_HEADERS = {
+    "Accept-Encoding": "identity",
+    "Accept": "audio/*,*/*;q=0.8",
+    "User-Agent": "stemwright",
+}
+
+
+class PageAnswered(Exception):
+    """The server answered a page or a stream's index, which are yt-dlp's matter."""
+
+
+def download(url: str, scratch: Path, policy: IngestPolicy) -> Fetched:
+    """Fetch the file at a URL; a part of the same version that lies in `scratch` is continued.
+
+    Raises:
+        PageAnswered: it is not a file but a page.
+        StemwrightError: as `tasks.sources.ingest` says.
+    """
+    part = Part(scratch, url)
+    try:
+        with _client(policy) as client:
+            version = resuming(lambda left: _attempt(client, part, policy, left), policy)
+            if not part.size:
+                raise EmptyAudio("the server sent no bytes.", remedy="Check the URL.")
+            return Fetched(part.finish(), version.fingerprint)
+    except TransientError:
+        part.discard_if_empty()
+        raise
+    except (StemwrightError, PageAnswered):
+        part.discard()
+        raise
+    except OSError as error:
+        part.discard()
+        raise from_os_error(error) from error
+
+
+def _client(policy: IngestPolicy) -> httpx.Client:
+    transport = None if policy.allow_private_addresses else PublicTransport()
+
+    def before(request: httpx.Request) -> None:
+        if request.url.scheme not in ("http", "https"):
+            raise SourceRefused(f"it redirects to {request.url.scheme}://.", remedy="Check it.")
+        LIMITER.wait(str(request.url), policy.requests_per_second_per_host)
+
+    return httpx.Client(
+        follow_redirects=True,
+        transport=transport,
+        headers=_HEADERS,
+        event_hooks={"request": [before]},
+    )
+
+
+def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline) -> Version:
+    deadline.check()
+    with _translated(), _open(client, part, policy, deadline) as response:
+        if response.status_code == 416:
+            return _after_416(response, part)
+        if response.status_code >= 400:
+            retry_after = response.headers.get("retry-after", "")
+            raise error_of_status(response.status_code, response.reason_phrase, retry_after)
+        if _is_page(response):
+            raise PageAnswered
+        version = _place(response, part)
+        check_size(version.total, policy)
+        _append(response, part, version, policy, deadline)
+        return version
+
+
+def _open(
+    client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline
+) -> AbstractContextManager[httpx.Response]:
+    timeout = httpx.Timeout(min(policy.stall_timeout_s, max(deadline.left_s, 0.01)))
+    headers = {}
+    if version := part.version:
+        headers["Range"] = f"bytes={part.size}-"
+        strong = version.etag if not version.etag.startswith("W/") else ""
+        if mark := strong or version.modified:
+            headers["If-Range"] = mark
+    return client.stream("GET", part.url, headers=headers, timeout=timeout)
+
+
+def _place(response: httpx.Response, part: Part) -> Version:
+    """Make the part ready for this answer's bytes: kept for a fitting range, else emptied.
+
+    Raises:
+        NetworkError: the range doesn't fit the part, which is emptied for another attempt.
+    """
+    total, start = _extent(response)
+    version = Version(
+        url=part.url,
+        total=total,
+        etag=response.headers.get("etag", ""),
+        modified=response.headers.get("last-modified", ""),
+    )
+    if start == 0:
+        part.begin(version)
+        return version
+    before = part.version
+    if before is None or start != part.size or not version.continues(before):
+        part.discard()
+        raise NetworkError("the file changed while it was downloaded.")
+    return version
+
+
+def _extent(response: httpx.Response) -> tuple[int | None, int]:
+    """The whole file's size, if the server says, and where in it the answer's bytes begin."""
+    if response.status_code == 206:
+        match = _RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        if match is None:
+            raise NetworkError("the server answered a range without saying which.")
+        return (None if match["total"] == "*" else int(match["total"])), int(match["start"])
+    length = response.headers.get("content-length", "")
+    encoded = response.headers.get("content-encoding", "identity") != "identity"
+    return (int(length) if length.isdigit() and not encoded else None), 0
+
+
+def _append(
+    response: httpx.Response,
+    part: Part,
+    version: Version,
+    policy: IngestPolicy,
+    deadline: Deadline,
+) -> None:
+    with part.path.open("ab") as file:
+        _pour(response, file, policy, deadline)
+    if version.total is not None and part.size < version.total:
+        raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
+
+
+def _pour(
+    response: httpx.Response, file: IO[bytes], policy: IngestPolicy, deadline: Deadline
+) -> None:
+    first = file.tell() == 0
+    for chunk in response.iter_bytes():
+        if first and _looks_like_page(chunk, response):
+            raise PageAnswered
+        first = False
+        # Checked before it is written, so that the limit holds on the disk too.
+        check_size(file.tell() + len(chunk), policy)
+        file.write(chunk)
+        deadline.check()
+
+
+def _after_416(response: httpx.Response, part: Part) -> Version:
+    """No bytes past the part's end: it is whole, or it is of something else by now."""
+    match = _WHOLE.fullmatch(response.headers.get("content-range", "").strip())
+    version = part.version
+    if version and match and int(match["total"]) == part.size == (version.total or part.size):
+        return version
+    part.discard()
+    raise NetworkError("the file changed while it was downloaded.")
+
+
+def _is_page(response: httpx.Response) -> bool:
+    kind = response.headers.get("content-type", "").lower()
+    return bool(kind.startswith(_PAGE_TYPES))
+
+
+def _looks_like_page(start: bytes, response: httpx.Response) -> bool:
+    kind = response.headers.get("content-type", "").lower()
+    declared_audio = kind.startswith(("audio/", "video/")) and not start.startswith(b"#EXTM3U")
+    return not declared_audio and start.lstrip()[:32].lower().startswith(_PAGE_STARTS)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise SourceMissing(f"this isn't a URL that can be fetched: {error}") from error
+    except httpx.TooManyRedirects as error:
+        raise SourceMissing("the server redirects in a circle.") from error
+    except httpx.ReadTimeout as error:
+        raise NetworkError("the download stalled: the server sent nothing for a while.") from error
+    except httpx.TimeoutException as error:
+        raise NetworkError("the server didn't answer in time.") from error
+    except httpx.HTTPError as error:
+        raise error_of_connection(error) from error

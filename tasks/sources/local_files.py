@@ -1,0 +1,52 @@
+"""Local files, used where they are."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from tasks.contracts import IngestPolicy
+from tasks.errors import EmptyAudio, SourceMissing, SourceRefused
+from tasks.sources.fetched import Fetched
+from tasks.sources.limits import check_size
+
+_IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+
+
+def fingerprint(path: Path) -> str:
+    """`SIZE-MTIME_NS`, or "" if the file can't be looked at."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def checked(path: Path, policy: IngestPolicy) -> Fetched:
+    """The file itself, once it is seen to be a readable, regular, non-empty, allowed one.
+
+    Raises:
+        SourceMissing, SourceRefused, EmptyAudio, OSError
+    """
+    status = _status(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise SourceRefused(f"it is {kind}, not a file.", remedy="Name a regular file.")
+    check_size(status.st_size, policy)
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise EmptyAudio("the file is empty (0 bytes).", remedy="Export it again.")
+    return Fetched(path, fingerprint(path))
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except ValueError as error:
+        raise SourceMissing(f"no file can have this path: {error}.") from error
+    except OSError as error:
+        if error.errno in _IMPOSSIBLE:
+            raise SourceMissing(f"no file can have this path: {error.strerror}.") from error
+        raise
