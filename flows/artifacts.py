@@ -27,7 +27,7 @@ from prefect.artifacts import (
 from flows.summary import RunSummary, by_words
 from tasks.contracts import QualityReport, Reason, StemQuality, TrackReport
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 ROWS = 500
 PAGES = 50

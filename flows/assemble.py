@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.separation.fallback import EngineChain
     from tasks.separation.routing import Route
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.separation.models import ModelSpec
     from tasks.separation.routing import Candidate, Route, ServiceFacts
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 
 def route_of(settings: StemwrightSettings) -> Route:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-LOGGERS = ("stemwright", "tasks")
+LOGGERS = ("flows", "blocks", "tasks")
 """What a run says, and what the stages' modules say; `server.env` has Prefect take them over."""
 
 

@@ -23,7 +23,7 @@ from tasks.errors import Interrupted, StemwrightError, TransientError
 from tasks.sources import fingerprint
 from tasks.stages import STAGE_TASKS, StageTask, typed
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 TRACKS_WITH_THEIR_OWN_TASKS = 300
 LARGE_BATCH = 25

@@ -33,7 +33,7 @@ STANDINGS = "review/standings.parquet"
 KEPT = 1_000
 """Rows of a summary's lists; the table on the disk has them all."""
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 
 class Period(Value):

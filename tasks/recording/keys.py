@@ -11,7 +11,7 @@ from tasks.recording import tables
 from tasks.recording.layout import Key
 from tasks.recording.store import Store
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def digest(*texts: str) -> int:
@@ -60,6 +60,6 @@ def _keys_in(store: Store, file: str) -> list[Key]:
         found = tables.read(store, "tracks", ["track_id", "separation_id"], [file])
     except ProtocolError as error:
         # One damaged file must not keep a night's work from being recorded.
-        _log.warning("%s", error)
+        log.warning("%s", error)
         return []
     return list(zip(*(column.to_pylist() for column in found.columns), strict=True))

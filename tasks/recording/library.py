@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tasks.recording.index import Alias, LibraryIndex
     from tasks.recording.schema import Table
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Library:
@@ -303,11 +303,11 @@ class Library:
             self.recover()
         except SettingsError:
             # A library that may only be read is read as it stands.
-            _log.info("%s can't be written; reading it as it is.", self.url)
+            log.info("%s can't be written; reading it as it is.", self.url)
 
 
 def _warn(place: str, error: StemwrightError) -> None:
-    _log.warning("%s: %s", place, error)
+    log.warning("%s: %s", place, error)
 
 
 def _resolved(url: str | Path) -> str:

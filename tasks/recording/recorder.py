@@ -17,7 +17,7 @@ from tasks.recording.rows import Row, stem_rows, track_row
 from tasks.recording.schema import Table
 from tasks.recording.store import Store
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 5_000
 Unreadable = Callable[[str, StemwrightError], None]
@@ -89,7 +89,7 @@ class Recorder:
         try:
             return sidecar.parse(self._store.read(place), key)
         except StemwrightError as error:
-            _log.warning("%s", error)
+            log.warning("%s", error)
             return None
 
     def rebuild(self, on_unreadable: Unreadable) -> int:

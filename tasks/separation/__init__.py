@@ -14,18 +14,17 @@ from tasks.contracts import AudioSource, SeparationJob
 
 if TYPE_CHECKING:
     from tasks.separation.cloud import CloudSeparator, SeparationApi
-    from tasks.separation.engine import StemSeparationEngine
     from tasks.separation.hardware import Hardware, detect
     from tasks.separation.identity import separation_id
     from tasks.separation.local import LocalSeparator, default_deadline_s
     from tasks.separation.models import ModelSpec, find_model, list_models
     from tasks.separation.routing import Route, choose_engine
     from tasks.separation.stem_files import write_stems
+    from tasks.stem_separation_engine import StemSeparationEngine
 
 _HOMES = {
     "CloudSeparator": "cloud",
     "SeparationApi": "cloud",
-    "StemSeparationEngine": "engine",
     "Hardware": "hardware",
     "detect": "hardware",
     "separation_id": "identity",
@@ -60,6 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in (*_HOMES, "StemSeparationEngine"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = "tasks.stem_separation_engine" if name == "StemSeparationEngine" else ""
+    return getattr(import_module(home or f"{__name__}.{_HOMES[name]}"), name)

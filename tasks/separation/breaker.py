@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 BreakerState = Literal["closed", "open", "half-open"]
 

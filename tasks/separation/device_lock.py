@@ -15,7 +15,7 @@ from typing import IO
 
 from tasks.errors import Interrupted
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = 0.2
 

@@ -30,7 +30,7 @@ from tasks.separation.joining import join_stem_sets
 from tasks.separation.legs import Leg, LocalEngine, Model, accounts, device_held
 from tasks.separation.stem_choice import kept_stems
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 # With another engine behind it, a service may use up this share of what the deadline leaves.
 _SERVICE_SHARE = 0.5

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[NDArray[np.float32]], None]
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class DeviceSeparator(ABC):
@@ -283,7 +283,7 @@ class DeviceSeparator(ABC):
             import torch
 
             megabyte = 1024**2
-            logger.info(
+            log.info(
                 "%s: %d MiB in use, %d MiB at the peak",
                 self.device,
                 torch.cuda.memory_allocated(self.device) // megabyte,

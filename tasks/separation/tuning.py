@@ -14,7 +14,7 @@ from tasks.errors import StemwrightError
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.state import Database
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS measured (

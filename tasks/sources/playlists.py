@@ -11,7 +11,7 @@ from typing import Any
 from tasks.errors import NetworkError
 from tasks.sources.suffixes import AUDIO_SUFFIXES, is_web, suffix_of
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # yt-dlp's own words would stand beside ours for the same fault.
 _SILENT = logging.getLogger(f"{__name__}.yt_dlp")
@@ -56,7 +56,7 @@ def tracks_of_page(url: str) -> Iterator[Entry]:
                 f"the playlist broke off after {count} entries: {str(error)[:300]}",
                 remedy="Run the same command again: what is done is skipped.",
             ) from error
-        _LOG.info("%s can't be listed, taken as one track: %s", url, error)
+        log.info("%s can't be listed, taken as one track: %s", url, error)
     if not count:
         yield Entry(url)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.contracts import Tags
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _NAMED = ("title", "artist", "album", "genre", "isrc")
 _EXTRA = ("albumartist", "composer", "date", "tracknumber", "discnumber", "bpm", "language")
 _ID3 = {"title": "TIT2", "artist": "TPE1", "album": "TALB", "genre": "TCON", "isrc": "TSRC"}
@@ -24,7 +24,7 @@ def read_tags(path: Path) -> Tags:
         try:
             found = read(path)
         except Exception as error:  # damaged tags break parsers in every way, and are no failure
-            _LOG.debug("%s has tags that can't be read: %s", path, error)
+            log.debug("%s has tags that can't be read: %s", path, error)
             continue
         if any(found.values()):
             return _as_tags(found)

@@ -22,7 +22,7 @@ from tasks.sources.limits import LIMITER, Deadline, backoff_s, check_duration, c
 from tasks.sources.ytdlp_errors import translated
 from tasks.sources.ytdlp_requests import bounded, public_director
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _GENERIC = ("Generic", "HTML5MediaEmbed")
 _LIVE = ("is_live", "is_upcoming", "post_live")
 _EXTRA = (
@@ -145,10 +145,10 @@ class _Heard:
     def debug(self, message: str) -> None:
         if not message.startswith("[debug] "):
             self.last = message.strip()
-        _LOG.debug("%s", message)
+        log.debug("%s", message)
 
     def warning(self, message: str) -> None:
-        _LOG.debug("%s", message)
+        log.debug("%s", message)
 
     error = warning
 

@@ -24,7 +24,7 @@ def _as_it_was() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@pytest.mark.parametrize("name", ["stemwright", "tasks.separation.cloud.transport"])
+@pytest.mark.parametrize("name", ["flows.runner", "tasks.separation.cloud.transport"])
 def test_lines_of_the_level_that_was_set_are_shown(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,7 +107,7 @@ def test_many_threads_get_one_probe_between_them(breaker: Breaker, clock: Clock)
 def test_what_happens_is_logged(
     breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO", logger="stemwright"):
+    with caplog.at_level("INFO", logger="tasks"):
         fail(breaker, 3)
         clock.now += 10.0
         assert breaker.admits()

@@ -143,7 +143,7 @@ def test_what_another_engine_could_do_it_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     chain = EngineChain([leg(service("lalal", error)), cpu])
-    with caplog.at_level("INFO", logger="stemwright"):
+    with caplog.at_level("INFO", logger="tasks"):
         made = separate(chain, make_mixture())
     assert (made.engine, made.provider) == ("local_cpu", "local")
     assert made.separation_id == cpu.engine.separation_id(SETTINGS)

@@ -63,7 +63,7 @@ def test_half_the_batch_then_an_empty_cache_then_one_at_a_time(
     mixture = make_mixture(seconds=4.0)
     alone = separator(tiny, batch=1).separate(mixture, tmp_path / "alone", SETTINGS)
     limit = Limit(1).install(monkeypatch)
-    with caplog.at_level(logging.WARNING, logger="stemwright"):
+    with caplog.at_level(logging.WARNING, logger="tasks"):
         made = separator(tiny).separate(mixture, tmp_path / "made", SETTINGS)
     assert limit.passes[:4] == [8, 4, 4, 1]
     assert set(limit.passes[3:]) == {1}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tasks.recording.library import Library
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 _FORM = 1
 """Changes with what a side file holds, so that older ones are made anew."""

@@ -15,7 +15,7 @@ from tasks.separation.cloud.service import Order, ServiceJob
 from tasks.separation.cloud.stem_check import Arrival, check_audio
 from tasks.separation.cloud.transport import HttpWire
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _DOWNLOAD_TRIES = 4
 _FORGET_TRIES = 3
 
@@ -101,7 +101,7 @@ class ServiceClient:
                 # That a job takes its time is no retry.
                 level = self._wire.level if fault else logging.DEBUG
                 words = "%sjob %s: %s; asked %d of %d times, again in %.1f s"
-                logger.log(level, words, self.whose, job.job_id, said, asked, asks, pause_s)
+                log.log(level, words, self.whose, job.job_id, said, asked, asks, pause_s)
                 await self._wire.pause(pause_s)
             elif watch:
                 watch.check(0.0)

@@ -20,7 +20,7 @@ from tasks.separation.cloud.job_store import Entry, Ledger, Subject
 from tasks.separation.cloud.service import Order, ServiceJob
 from tasks.separation.cloud.stem_check import Arrival
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 _UPLOADED, _SEPARATED = 0.2, 0.8
 
@@ -112,7 +112,7 @@ class Courier:
 
     async def _anew(self, entry: Entry, error: StemwrightError) -> Entry:
         """The same entry with a new key and no job."""
-        logger.warning("%s%s It is submitted anew.", self._client.whose, error.cause)
+        log.warning("%s%s It is submitted anew.", self._client.whose, error.cause)
         await self.drop(entry)
         return await self._open(entry.subject.stems)
 
@@ -120,7 +120,7 @@ class Courier:
         """The entry with its job: the one that it has, else a new one."""
         if entry.job is not None and entry.order is not None:
             words = "%sgoing on with the job %s of an earlier run"
-            logger.info(words, self._client.whose, entry.job.job_id)
+            log.info(words, self._client.whose, entry.job.job_id)
             return entry
         try:
             order = await self._order(entry.subject.stems, entry.idempotency_key)
@@ -154,7 +154,7 @@ class Courier:
         for name in order.stems:
             if name not in urls and name not in job.absent:
                 said = job.broken.get(name, "the service's complete job lacks it")
-                logger.warning("%sthe stem %s: %s", self._client.whose, name, said)
+                log.warning("%sthe stem %s: %s", self._client.whose, name, said)
         found = await together(self._one(job, order, name, url) for name, url in urls.items())
         return [a.model_copy(update={"gain": job.gain}) for a in found if a is not None]
 
@@ -166,7 +166,7 @@ class Courier:
                 return await self._client.fetch(url, path, self._expected)
             except (StemGone, StemUnsound) as error:
                 whose = self._client.whose
-                logger.info("%s%s Its URL is asked for again.", whose, error.cause)
+                log.info("%s%s Its URL is asked for again.", whose, error.cause)
                 fresh = await self._client.wait(_asked_anew(job), order)
                 url = (fresh.stems or {}).get(name, "")
                 if not url:
@@ -176,7 +176,7 @@ class Courier:
             raise
         except (ProtocolError, JobFailed) as error:
             words = "%sthe stem %s doesn't count: %s"
-            logger.warning(words, self._client.whose, name, error.cause)
+            log.warning(words, self._client.whose, name, error.cause)
             return None
 
 

@@ -34,7 +34,7 @@ from tasks.separation.models.unblend_registry import UNBLEND_MODELS
 from tasks.separation.stem_choice import kept_stems
 from tasks.separation.stem_files import check_format
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _FORGET_S = 10.0
 
 
@@ -189,7 +189,7 @@ class CloudSeparator:
                 self._ledger.drop(entry)
         except StemwrightError as error:
             # The track is done all the same; at worst its jobs are gone on with once.
-            logger.warning("a finished job stays in the ledger: %s", error)
+            log.warning("a finished job stays in the ledger: %s", error)
             return
         if entries and self._wire is not None:
             self._loop.start(self._forget(entries))

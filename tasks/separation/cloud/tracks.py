@@ -19,7 +19,7 @@ from tasks.separation.cloud.service import Service
 from tasks.separation.cloud.stem_check import keep, write_silence
 from tasks.separation.deadline import Watch
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -98,7 +98,7 @@ async def make(
     track_id = track.mixture.track_id
     if track.regenerates and memory.was_in_vain(track_id, track.wanted):
         words = "%s: %s was asked for twice in vain"
-        logger.warning(words, track.mixture.ref.label, ", ".join(track.wanted))
+        log.warning(words, track.mixture.ref.label, ", ".join(track.wanted))
         return Made({}, {}, 1.0 if track.gain is None else track.gain, 0.0)
     deliveries = [await courier.bring(track.wanted)]
     missing = _missing(track, deliveries)
@@ -129,7 +129,7 @@ async def _ask_once_more(
 ) -> None:
     """Have another job make what the first one didn't."""
     first, label = deliveries[0], track.mixture.ref.label
-    logger.info("%s: asking once more for %s", label, ", ".join(missing))
+    log.info("%s: asking once more for %s", label, ", ".join(missing))
     if not first.names:
         # Nothing of it is any use, so no later run should go on with it.
         await courier.drop(first.entry)
@@ -140,7 +140,7 @@ async def _ask_once_more(
             raise
         # What the first job made still counts; somebody else may make the rest.
         words = "%s: %s can't be had here: %s"
-        logger.warning(words, label, ", ".join(missing), fault.cause)
+        log.warning(words, label, ", ".join(missing), fault.cause)
 
 
 async def _put(track: Track, deliveries: list[Delivery]) -> tuple[dict[str, Path], float]:

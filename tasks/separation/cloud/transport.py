@@ -34,7 +34,7 @@ from tasks.separation.cloud.service import Answer, Repeat, Service
 from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.deadline import Watch
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRANSFERS_SHARE = 0.5
 
@@ -237,7 +237,7 @@ class HttpWire:
                 pause_s = self.policy.wait_s(tried, asked_s)
                 words = "%s%s: %s Try %d of %d in %.1f s"
                 which = (tried + 2, self.policy.max_retries, pause_s)
-                logger.log(self.level, words, self.whose, doing, error.cause, *which)
+                log.log(self.level, words, self.whose, doing, error.cause, *which)
             await self.pause(pause_s)
         raise AssertionError("a retry policy has at least one try")
 

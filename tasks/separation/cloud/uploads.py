@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.contracts import Mixture, StemFormat, Value
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _BLOCK = 1 << 18
 # A RIFF's sizes are 32-bit.
 _WAV_LIMIT = 4_000_000_000
@@ -38,7 +38,7 @@ def upload_of(mixture: Mixture, policy: UploadPolicy, scratch: Path) -> Path:
             source = Path(mixture.ref.source)
         if source is not None and source.is_file():
             return source
-        logger.info("%s: the source is gone, so the mixture is uploaded", mixture.ref.label)
+        log.info("%s: the source is gone, so the mixture is uploaded", mixture.ref.label)
     return _transcoded(mixture, policy.format, scratch) if policy.format else mixture.path
 
 

@@ -11,7 +11,7 @@ import functools
 import logging
 import platform
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 # `malloc.h`: no allocation by mmap, and a heap that shrinks only beyond what fits the parameter.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4

@@ -20,7 +20,7 @@ from tasks.separation.torch_faults import torch_told
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 
 class BatchPlan:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.separation.local.network import Network
     from tasks.separation.models.spec import ModelSpec
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 AGREES_DB = 40.0
 """What a reduced precision has to agree with float32 to be chosen for somebody who didn't ask."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.separation.local.inference import Bag
     from tasks.separation.models.spec import ModelSpec
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 LARGEST = 32
 """Segments; beyond it a GPU gains nothing and a track's end wastes more."""

@@ -27,7 +27,7 @@ from tasks.contracts import PrecisionClass, Value
 from tasks.separation.local.parity import worst_stem_db
 from tasks.separation.models.digests import cache_home, sha256_of
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 AGREES_DB: dict[PrecisionClass, float] = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0}
 _HINTS: dict[PrecisionClass, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.separation.local.batches import Batcher
     from tasks.separation.local.loading import LoadedModel
 
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 SLOTS = {"cpu": 1, "cuda": 3}
 """Tracks in flight on a device: on a GPU, one is read and one written while one is separated."""

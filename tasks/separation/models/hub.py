@@ -29,7 +29,7 @@ from tasks.separation.models.transfer import (
 
 MAIN = "main"
 _LOG_EVERY_S = 10.0
-log = logging.getLogger("stemwright")
+log = logging.getLogger(__name__)
 
 
 class HubUnreachable(NetworkError):

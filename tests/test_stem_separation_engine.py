@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import tasks.separation.engine as engine_module
+import tasks.stem_separation_engine as engine_module
 from tasks.contracts import STEMS
 from tasks.errors import (
     DeadlineMissed,
