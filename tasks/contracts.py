@@ -453,9 +453,9 @@ class Estimate(Value):
     """How good something is, estimated without ground truth. `reasons` are codes.
 
     Between `estimated_si_sdr_low_db` and `…_high_db` the true SI-SDR lies four times in five.
-    `warnings` are oddities too uncertain to change a verdict. `percentile` (0 to 100) and `robust_z`
-    say where the score stands in a population of this library, `population`, of `population_size`;
-    null and empty before `review` has made one.
+    `warnings` are oddities too uncertain to change a verdict. `percentile` (0 to 100) and
+    `robust_z` say where the score stands in a population of this library, `population`, of
+    `population_size`; null and empty before `review` has made one.
     """
 
     score: MaybeFloat
@@ -546,21 +546,21 @@ class TrackReport(Value):
 
 
 class Failure(Value):
-    """One failed attempt at one track."""
+    """One failed attempt at one track: a row of `reports/failures`, its fields in this order."""
 
-    source: str
-    label: str = ""
     track_id: str | None = None
+    source: str
     stage: str
     error_type: str
     message: str
-    remedy: str = ""
     retryable: bool
-    input_error: bool = False
-    fingerprint: str = ""
     attempt: int = 1
     run_id: str = ""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    label: str = ""
+    remedy: str = ""
+    input_error: bool = False
+    fingerprint: str = ""
 
     @classmethod
     def of(
