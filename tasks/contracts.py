@@ -499,6 +499,18 @@ class QualityReport(Estimate):
     spectral_entropy_mixture: MaybeFloat = None
     spectral_entropy_delta_mean: MaybeFloat = None
 
+    @property
+    def every_detail(self) -> tuple[Reason, ...]:
+        """The details of the track and of its stems, each once."""
+        own = (detail for stem in self.stems.values() for detail in stem.details)
+        return tuple(dict.fromkeys((*self.details, *own)))
+
+    @property
+    def every_warning(self) -> tuple[Reason, ...]:
+        """The same for what is too uncertain to change a verdict."""
+        own = (warning for stem in self.stems.values() for warning in stem.warnings)
+        return tuple(dict.fromkeys((*self.warnings, *own)))
+
 
 class Run(Value):
     """Which run made a report."""

@@ -259,6 +259,13 @@ class Library:
         """The newest report of each track and separation, oldest first."""
         return self._frame("tracks", ["track_id", "separation_id"])
 
+    def newest(self, verdict: str | None = None) -> pd.DataFrame:
+        """The newest report of each track, those with this verdict, worst first."""
+        frame = self.tracks().drop_duplicates("track_id", keep="last")
+        if verdict is not None:
+            frame = frame[frame["verdict"] == verdict]
+        return frame.sort_values("score", kind="stable", na_position="last")
+
     def stems(self) -> pd.DataFrame:
         """The stems of `tracks()`."""
         return self._frame("stems", ["track_id", "separation_id", "stem"])

@@ -44,7 +44,7 @@ class Row(Value):
     separation_id: str = ""
 
     @classmethod
-    def read(cls, cells: Mapping[str, Any]) -> Self:
+    def read(cls, cells: Mapping[Any, Any]) -> Self:
         """Return the row that a table's cells hold; what is null or missing has its default."""
         return cls(
             **{
