@@ -262,6 +262,13 @@ class QualityPolicy(Value):
 # --- what travels -----------------------------------------------------------------------------
 
 
+def track_label(artist: str | None, title: str | None, source: str | None) -> str:
+    """Return a track as a person names it: "Artist – Title", or the end of its source."""
+    named = " – ".join(part for part in (artist, title) if part)
+    source = source or ""
+    return (named or source.rstrip("/").rsplit("/", 1)[-1] or source)[:120]
+
+
 class TrackRef(Value):
     """A row of a catalog: where a track is, and what the catalog says of it.
 
@@ -281,9 +288,7 @@ class TrackRef(Value):
 
     @property
     def label(self) -> str:
-        """The track as a person names it: "Artist – Title", or the end of its source."""
-        named = " – ".join(part for part in (self.artist, self.title) if part)
-        return (named or self.source.rstrip("/").rsplit("/", 1)[-1] or self.source)[:120]
+        return track_label(self.artist, self.title, self.source)
 
     @property
     def key(self) -> str:
@@ -444,12 +449,13 @@ class Reason(Value):
     end_s: MaybeFloat = None
 
 
-class StemQuality(Value):
-    """How well one stem came out. `score` is null for an absent stem.
+class Estimate(Value):
+    """How good something is, estimated without ground truth. `reasons` are codes.
 
     Between `estimated_si_sdr_low_db` and `…_high_db` the true SI-SDR lies four times in five.
-    `costs_db` is what each measure took from the estimate. `warnings` are oddities too uncertain to
-    change a verdict.
+    `warnings` are oddities too uncertain to change a verdict. `percentile` (0 to 100) and `robust_z`
+    say where the score stands in a population of this library, `population`, of `population_size`;
+    null and empty before `review` has made one.
     """
 
     score: MaybeFloat
@@ -460,49 +466,38 @@ class StemQuality(Value):
     warnings: tuple[Reason, ...] = ()
     estimated_si_sdr_low_db: MaybeFloat = None
     estimated_si_sdr_high_db: MaybeFloat = None
+    assignment_entropy: MaybeFloat = None
+    bleed_db: MaybeFloat = None
+    measures: dict[str, MaybeFloat] = {}
+    percentile: MaybeFloat = None
+    robust_z: MaybeFloat = None
+    population: str = ""
+    population_size: int = 0
+
+
+class StemQuality(Estimate):
+    """How well one stem came out. `score` is null for an absent stem.
+
+    `costs_db` is what each measure took from the estimate.
+    """
+
     absent: bool = False
     silent: bool = False
     spectral_entropy: MaybeFloat = None
     spectral_entropy_delta: MaybeFloat = None
     spectral_flatness: MaybeFloat = None
-    assignment_entropy: MaybeFloat = None
     bandwidth_hz: MaybeFloat = None
-    bleed_db: MaybeFloat = None
     bleed_from: str = ""
     costs_db: dict[str, float] = {}
-    measures: dict[str, MaybeFloat] = {}
-    percentile: MaybeFloat = None
-    robust_z: MaybeFloat = None
-    population: str = ""
-    population_size: int = 0
 
 
-class QualityReport(Value):
-    """How well a separation came out, without ground truth. `reasons` are codes.
+class QualityReport(Estimate):
+    """How well a separation came out, over all of its stems."""
 
-    `percentile` (0 to 100) and `robust_z` say where the score stands in a population of this
-    library, `population`, of `population_size`; null and empty before `review` has made one.
-    """
-
-    score: MaybeFloat
-    verdict: Verdict
-    estimated_si_sdr_db: MaybeFloat
-    reasons: tuple[str, ...]
-    details: tuple[Reason, ...] = ()
-    warnings: tuple[Reason, ...] = ()
-    estimated_si_sdr_low_db: MaybeFloat = None
-    estimated_si_sdr_high_db: MaybeFloat = None
     stems: dict[str, StemQuality]
     residual_db: MaybeFloat = None
-    assignment_entropy: MaybeFloat = None
     spectral_entropy_mixture: MaybeFloat = None
     spectral_entropy_delta_mean: MaybeFloat = None
-    bleed_db: MaybeFloat = None
-    measures: dict[str, MaybeFloat] = {}
-    percentile: MaybeFloat = None
-    robust_z: MaybeFloat = None
-    population: str = ""
-    population_size: int = 0
 
 
 class Run(Value):
@@ -541,8 +536,7 @@ class TrackReport(Value):
 
     @property
     def label(self) -> str:
-        named = " – ".join(part for part in (self.artist, self.title) if part)
-        return named or self.mixture.ref.label
+        return track_label(self.artist, self.title, self.source)
 
     @property
     def realtime_factor(self) -> float:
