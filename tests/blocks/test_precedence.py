@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from blocks import base_block
-from blocks.cloud_api import CloudSeparationApi
+from blocks.prefect_blocks import CloudSeparationApi
 from blocks.settings import StemwrightSettings, load_settings
 from tasks.errors import SettingsError
 
