@@ -1,4 +1,4 @@
-"""The Prefect side: what our Blocks share, and loading one by its name. Imports Prefect."""
+"""The Prefect side: what our Blocks share. Imports Prefect."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any, ClassVar, cast
 
 from prefect.blocks.core import Block
 from pydantic import BaseModel, ConfigDict, model_validator
-
-from tasks.errors import SettingsError
 
 
 class SettingsBlock(Block):
@@ -46,35 +44,3 @@ class SettingsBlock(Block):
             if (value := getattr(self, name)) != field.default
         }
         return {self._section: values} if self._section else values
-
-
-def load_block(name: str) -> SettingsBlock:
-    """Load a saved Block by `slug/name`.
-
-    Raises:
-        SettingsError: Not one of ours, no such document, or Prefect's API can't be reached.
-    """
-    from blocks import prefect_blocks
-
-    kinds: dict[str, type[SettingsBlock]] = {
-        kind.get_block_type_slug(): kind
-        for kind in vars(prefect_blocks).values()
-        if isinstance(kind, type) and issubclass(kind, SettingsBlock) and kind is not SettingsBlock
-    }
-    slug, _, document = name.partition("/")
-    if slug not in kinds or not document:
-        raise SettingsError(
-            f"{name} names no Block of ours.",
-            remedy=f"Give its type and its name: {', '.join(f'{kind}/NAME' for kind in kinds)}.",
-        )
-    problem, loaded = "", None
-    try:
-        loaded = cast(SettingsBlock, kinds[slug].load(document, _sync=True))  # type: ignore[call-arg]
-    except ValueError:
-        problem = f"there is no Prefect block {name}."
-    except Exception as error:
-        # Whatever a network and a server can raise; its text may quote the document.
-        problem = f"the Prefect block {name} can't be loaded ({type(error).__name__})."
-    if loaded is None:
-        raise SettingsError(problem, remedy="Check PREFECT_API_URL and `prefect block ls`.")
-    return loaded

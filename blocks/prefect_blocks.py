@@ -7,11 +7,12 @@ stages take, so that a flow can hand it on as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from blocks.base_block import SettingsBlock
 from blocks.sections import CloudApi, LibraryUrl
 from tasks import contracts
+from tasks.errors import SettingsError
 
 
 class _Location(contracts.Value):
@@ -52,6 +53,15 @@ class IngestPolicy(contracts.IngestPolicy, SettingsBlock):
     _section = "ingest"
 
 
+_KINDS: tuple[type[SettingsBlock], ...] = (
+    CloudSeparationApi,
+    StemLibrary,
+    SeparationSettings,
+    QualityPolicy,
+    IngestPolicy,
+)
+
+
 class Alternatives:
     """Blocks of further services as the settings' `engine.alternatives`."""
 
@@ -65,3 +75,29 @@ class Alternatives:
     def to_settings(self) -> dict[str, Any]:
         found = [service.to_settings()["engine"] for service in self._services]
         return {"engine": {"alternatives": found}}
+
+
+def load_block(name: str) -> SettingsBlock:
+    """Load a saved Block by `slug/name`.
+
+    Raises:
+        SettingsError: Not one of ours, no such document, or Prefect's API can't be reached.
+    """
+    kinds = {kind.get_block_type_slug(): kind for kind in _KINDS}
+    slug, _, document = name.partition("/")
+    if slug not in kinds or not document:
+        raise SettingsError(
+            f"{name} names no Block of ours.",
+            remedy=f"Give its type and its name: {', '.join(f'{kind}/NAME' for kind in kinds)}.",
+        )
+    problem, loaded = "", None
+    try:
+        loaded = cast(SettingsBlock, kinds[slug].load(document, _sync=True))  # type: ignore[call-arg]
+    except ValueError:
+        problem = f"there is no Prefect block {name}."
+    except Exception as error:
+        # Whatever a network and a server can raise; its text may quote the document.
+        problem = f"the Prefect block {name} can't be loaded ({type(error).__name__})."
+    if loaded is None:
+        raise SettingsError(problem, remedy="Check PREFECT_API_URL and `prefect block ls`.")
+    return loaded

@@ -131,7 +131,7 @@ def from_block(block: str | BlockLike, model: type[BaseModel]) -> SettingsSource
     """
     name = block if isinstance(block, str) else block.full_name
     if isinstance(block, str):
-        from blocks.base_block import load_block
+        from blocks.prefect_blocks import load_block
 
         block = load_block(block)
     return from_mapping(block.to_settings(), model, f"the Prefect block {name}")
