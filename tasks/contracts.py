@@ -37,6 +37,19 @@ def _finite(value: float | None) -> float | None:
     return value if value is None or math.isfinite(value) else None
 
 
+def _depth_as_text(value: object) -> object:
+    # YAML reads `bit_depth: 16` as a number.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _listed(value: object) -> object:
+    # `"vocals, drums"`: variables and command lines hold only text.
+    if isinstance(value, str):
+        return tuple(name for part in value.split(",") if (name := part.strip()))
+    return value
+
+
+WrittenBitDepth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
 MaybeFloat = Annotated[float | None, AfterValidator(_finite)]
 
 
@@ -103,7 +116,7 @@ class SeparationSettings(Value):
         title="Model",
         description="A name that `stemwright models list` shows.",
     )
-    stems: tuple[str, ...] = Field(
+    stems: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=(), title="Stems to keep", description="None means every stem of the model."
     )
     overlap: float = Field(
@@ -116,8 +129,10 @@ class SeparationSettings(Value):
     format: StemFormat = Field(
         default="flac", title="File format", description="Of the stems; both are lossless."
     )
-    bit_depth: BitDepth = Field(
-        default="24", title="Bit depth", description="Of the stems; 32f is for WAV only."
+    bit_depth: WrittenBitDepth = Field(
+        default="24",
+        title="Bit depth",
+        description="Of the stems, where not said: audio.bit_depth's. 32f is for WAV only.",
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
@@ -14,14 +13,13 @@ from tasks.contracts import IngestPolicy
 from tasks.errors import (
     EmptyAudio,
     NetworkError,
-    SourceMissing,
     SourceRefused,
     StemwrightError,
     TransientError,
     from_os_error,
 )
 from tasks.net.addresses import PublicTransport
-from tasks.net.http_errors import error_of_connection, error_of_status
+from tasks.net.http_errors import error_of_status, httpx_errors
 from tasks.sources.fetched import Fetched
 from tasks.sources.limits import LIMITER, Deadline, check_size, resuming
 from tasks.sources.partial_download import Part, Version
@@ -95,7 +93,7 @@ def _client(policy: IngestPolicy) -> httpx.Client:
 
 def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline) -> Version:
     deadline.check()
-    with _translated(), _open(client, part, policy, deadline) as response:
+    with httpx_errors(), _open(client, part, policy, deadline) as response:
         if response.status_code == 416:
             return _after_416(response, part)
         if response.status_code >= 400:
@@ -203,19 +201,3 @@ def _looks_like_page(start: bytes, response: httpx.Response) -> bool:
     kind = response.headers.get("content-type", "").lower()
     declared_audio = kind.startswith(("audio/", "video/")) and not start.startswith(b"#EXTM3U")
     return not declared_audio and start.lstrip()[:32].lower().startswith(_PAGE_STARTS)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise SourceMissing(f"this isn't a URL that can be fetched: {error}") from error
-    except httpx.TooManyRedirects as error:
-        raise SourceMissing("the server redirects in a circle.") from error
-    except httpx.ReadTimeout as error:
-        raise NetworkError("the download stalled: the server sent nothing for a while.") from error
-    except httpx.TimeoutException as error:
-        raise NetworkError("the server didn't answer in time.") from error
-    except httpx.HTTPError as error:
-        raise error_of_connection(error) from error

@@ -6,21 +6,20 @@ import codecs
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from tasks.errors import (
     CatalogError,
     NetworkError,
-    RateLimited,
-    ServiceError,
     SettingsError,
     SourceMissing,
     SourceUnreadable,
     StemwrightError,
     from_os_error,
 )
+from tasks.net.http_errors import error_of_status, httpx_errors
 from tasks.sources.suffixes import is_address, is_web
 
 _MAX_WEB_CATALOG_BYTES = 2 * 1024**3
@@ -104,35 +103,21 @@ def _spool(url: str) -> IO[bytes]:
     """Copy a web catalog to a temporary file: a connection can't stay open as long as a run."""
     import httpx
 
-    spool = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
-    try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=20.0) as response:
+    with ExitStack() as stack:
+        spool = stack.enter_context(tempfile.TemporaryFile())
+        with (
+            httpx_errors(),
+            httpx.stream("GET", url, follow_redirects=True, timeout=20.0) as response,
+        ):
             if response.status_code >= 400:
-                raise _refused(response.status_code)
+                raise error_of_status(response.status_code, response.reason_phrase)
             for chunk in response.iter_bytes():
                 spool.write(chunk)
                 if spool.tell() > _MAX_WEB_CATALOG_BYTES:
                     raise CatalogError("the catalog is over 2 GiB.", remedy="Download it first.")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        spool.close()
-        raise NetworkError(
-            f"the catalog can't be fetched: {error or type(error).__name__}."
-        ) from error
-    except BaseException:
-        spool.close()
-        raise
-    spool.seek(0)
-    return spool
-
-
-def _refused(status: int) -> StemwrightError:
-    if status in (404, 410):
-        return SourceMissing(f"the server has no such catalog ({status}).")
-    if status == 429:
-        return RateLimited("the server was asked for the catalog too often (429).")
-    if status >= 500:
-        return ServiceError(f"the server failed to give out the catalog ({status}).")
-    return SourceUnreadable(f"the server won't give out the catalog ({status}).")
+        spool.seek(0)
+        stack.pop_all()  # the caller closes it
+        return spool
 
 
 def as_text(file: IO[bytes]) -> io.TextIOWrapper:

@@ -18,7 +18,7 @@ from tasks.errors import (
     TransientError,
 )
 from tasks.sources.fetched import Fetched
-from tasks.sources.limits import LIMITER, Deadline, backoff_s, check_duration, check_size
+from tasks.sources.limits import LIMITER, Deadline, check_duration, check_size, retries_in_place
 from tasks.sources.ytdlp_errors import translated
 from tasks.sources.ytdlp_requests import bounded, public_director
 
@@ -212,7 +212,8 @@ def _options(
         "file_access_retries": 1,
         "skip_unavailable_fragments": False,
         "retry_sleep_functions": {
-            kind: lambda n: backoff_s(n) for kind in ("http", "fragment", "extractor")
+            kind: lambda n: retries_in_place(policy).wait_s(n)
+            for kind in ("http", "fragment", "extractor")
         },
         **({} if policy.allow_private_addresses else {"proxy": ""}),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -12,7 +11,7 @@ from yt_dlp.networking._urllib import UrllibRH
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import SourceRefused
-from tasks.net.addresses import public_address
+from tasks.net.addresses import connect
 from tasks.sources.limits import Deadline
 
 _LARGEST_PAGE_BYTES = 64 * 1024**2
@@ -89,11 +88,5 @@ def _https(host: str, **options: Any) -> http.client.HTTPConnection:
 
 
 def _public(connection: Any) -> http.client.HTTPConnection:
-    connection._create_connection = _connect
+    connection._create_connection = connect
     return connection  # type: ignore[no-any-return]
-
-
-def _connect(
-    address: tuple[str, int], timeout: Any = None, source_address: Any = None
-) -> socket.socket:
-    return socket.create_connection((public_address(*address), address[1]), timeout, source_address)
