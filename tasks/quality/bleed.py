@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.quality.decibels import decibels
+from tasks.audio.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
 from tasks.quality.spectra import BINS_PER_TILE, Block, Float64, Real, Spectra, mel_band_starts
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.quality.decibels import decibels
+from tasks.audio.decibels import decibels
 from tasks.quality.spans import Span
 from tasks.quality.spectra import Block, Float64
 

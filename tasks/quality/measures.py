@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from tasks.audio.decibels import decibels
 from tasks.quality.bleed import CoherenceLeak, Correlation, CrossEnergy
 from tasks.quality.clipping import Clipping
-from tasks.quality.decibels import decibels
 from tasks.quality.dropouts import DropoutResult, Dropouts
 from tasks.quality.entropy import AssignmentEntropy, SpectralShape
 from tasks.quality.flux_anticorrelation import ContraryMotion

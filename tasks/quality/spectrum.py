@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from tasks.quality.decibels import decibels
+from tasks.audio.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
 from tasks.quality.spectra import Block, Float64
 

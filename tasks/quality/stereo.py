@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.quality.decibels import decibels
+from tasks.audio.decibels import decibels
 from tasks.quality.spans import Span, WorstSpan
 from tasks.quality.spectra import Block, Float64
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from tasks.audio.decibels import decibels
 from tasks.quality.bleed import (
     CoherenceLeak,
     Correlation,
@@ -15,7 +16,6 @@ from tasks.quality.bleed import (
     multiple_coherence,
 )
 from tasks.quality.clipping import Clipping, flat_top_samples
-from tasks.quality.decibels import decibels
 from tasks.quality.dropouts import Dropouts
 from tasks.quality.entropy import (
     SpectralShape,
