@@ -11,7 +11,7 @@ FLOOR_DB = -100.0
 def decibels(
     energy: npt.ArrayLike, reference: npt.ArrayLike = 1.0, floor_db: float = FLOOR_DB
 ) -> npt.NDArray[np.float64]:
-    """Return 10 log10(energy / reference), not under `floor_db`; NaN where the reference is zero."""
+    """Return 10 log10(energy / reference), at least `floor_db`; NaN where the reference is 0."""
     top, bottom = np.broadcast_arrays(
         np.asarray(energy, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     )

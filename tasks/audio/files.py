@@ -107,11 +107,16 @@ def all_finite(block: Samples) -> bool:
     return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
 
 
+def energy(block: Samples) -> float:
+    """Return the sum of squares; numpy adds in pairs, so that single precision is enough."""
+    return float(np.square(block).sum())
+
+
 def not_finite(name: str, stage: str) -> CorruptAudio:
     """Return the error of a file with samples that are not finite."""
     return CorruptAudio(f"{name} has samples that are not finite numbers.", stage=stage)
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """Return what an error says, without the full stop."""
     return str(error).rstrip(".")

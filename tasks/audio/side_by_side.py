@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from tasks.audio.files import AudioFile, Samples, all_finite, not_finite
+from tasks.audio.files import AudioFile, Samples, all_finite, energy, not_finite
 from tasks.audio.stft import Real, fft_size
 from tasks.errors import CorruptAudio, IncompleteSeparation, StemwrightError
 
@@ -76,6 +76,10 @@ class Signal:
         return self.file.sample_rate_hz if self.file else 0
 
     @property
+    def shape_in_words(self) -> str:
+        return self.file.shape_in_words if self.file else "nothing to read"
+
+    @property
     def peak_dbfs(self) -> float:
         """20 log10(peak), -inf for digital silence."""
         return 20 * math.log10(self.peak) if self.peak > 0 else -math.inf
@@ -105,8 +109,7 @@ class Signal:
             block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
         self.frames += len(block)
         self.peak = max(self.peak, float(block.max()), -float(block.min()))
-        # Frame by frame in single precision, which is exact to 1e-7, then in double.
-        self.energy += float(np.einsum("nc,nc->n", block, block).sum(dtype=np.float64))
+        self.energy += energy(block)
         return block
 
 
@@ -156,10 +159,9 @@ class SideBySide:
         """
         self._refuse_broken()
         if odd := self._first_mismatch():
-            assert odd.file is not None and self.mixture.file is not None
             raise IncompleteSeparation(
-                f"{odd.name} has {odd.file.shape_in_words}, where the mixture has "
-                f"{self.mixture.file.shape_in_words}.",
+                f"{odd.name} has {odd.shape_in_words}, where the mixture has "
+                f"{self.mixture.shape_in_words}.",
                 missing=(odd.name.removeprefix("the ").removesuffix(" stem"),),
                 stage=self._stage,
             )

@@ -1,0 +1,1 @@
+from .score import score_separation as score_separation
