@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
+from tasks.audio.decibels import Float64
 from tasks.audio.files import AudioFile, Samples, all_finite, energy, not_finite
 from tasks.audio.stft import Real, fft_size
 from tasks.errors import CorruptAudio, IncompleteSeparation, StemwrightError
@@ -29,11 +30,13 @@ class Passage(NamedTuple):
         rate_hz: Sample rate.
         samples: (signals, channels, samples) float32, full scale is 1; the stems' common gain is
             undone. Written over by the next passage.
+        peaks: Largest absolute sample of each, (signals,).
     """
 
     start_s: float
     rate_hz: int
     samples: Real
+    peaks: Float64
 
 
 class Listener(Protocol):
@@ -48,10 +51,11 @@ class Signal:
     Attributes:
         error: Why it can't be read, or not on; None while it can.
         frames: Sample frames decoded.
-        peak: Largest absolute sample, full scale is 1.
+        peak, block_peak: Largest absolute sample, of all and of the block; full scale is 1.
         energy: Sum of squared samples over all channels.
         finite: Whether all samples were finite; others count as zero.
-        block: The samples read last, (frames, channels); None at the end, or after damage.
+        block: The samples read last, (frames, channels), written over by the next; None at the
+            end, or after damage.
     """
 
     def __init__(self, path: Path, name: str, stage: str) -> None:
@@ -59,9 +63,10 @@ class Signal:
         self.error: StemwrightError | None = None
         self.file: AudioFile | None = None
         self.frames = 0
-        self.peak = self.energy = 0.0
+        self.peak = self.block_peak = self.energy = 0.0
         self.finite = True
         self.block: Samples | None = None
+        self._buffer: Samples | None = None
         try:
             self.file = AudioFile(path, name=name, stage=stage)
         except StemwrightError as error:
@@ -95,8 +100,10 @@ class Signal:
         self.block = None
         if self.file is None or self.error:
             return
+        if self._buffer is None:
+            self._buffer = np.empty((frames, self.channels), dtype=np.float32)
         try:
-            block = self.file.read(frames)
+            block = self.file.read(frames, into=self._buffer)
         except StemwrightError as error:
             self.error = error
             return
@@ -104,12 +111,15 @@ class Signal:
             self.block = self._measured(block)
 
     def _measured(self, block: Samples) -> Samples:
-        if not all_finite(block):
+        found = energy(block)
+        if not (math.isfinite(found) or all_finite(block)):
             self.finite = False
             block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+            found = energy(block)
         self.frames += len(block)
-        self.peak = max(self.peak, float(block.max()), -float(block.min()))
-        self.energy += energy(block)
+        self.block_peak = max(float(block.max()), -float(block.min()))
+        self.peak = max(self.peak, self.block_peak)
+        self.energy += found
         return block
 
 
@@ -146,7 +156,7 @@ class SideBySide:
             if not blocks:
                 return
             alike = alike and self._are_alike(blocks)
-            yield Passage(position / rate, rate, self._joined(blocks)) if alike else None
+            yield self._passage(position / rate, rate, blocks) if alike else None
             position += length
 
     def passages(self) -> Iterator[Passage]:
@@ -192,15 +202,19 @@ class SideBySide:
         same = len({block.shape for block in blocks}) == 1
         return same and len(blocks) == len(self._signals) and all(s.finite for s in self._signals)
 
-    def _joined(self, blocks: list[Samples]) -> Real:
+    def _passage(self, start_s: float, rate_hz: int, blocks: list[Samples]) -> Passage:
         length, channels = blocks[0].shape
-        if self._samples.shape[1:] != (channels, length):
+        if not self._samples.size:
+            # Only the last passage may be shorter than the first.
             self._samples = np.empty((len(blocks), channels, length), dtype=np.float32)
-        for row, block in zip(self._samples, blocks, strict=True):
+        samples = self._samples[:, :, :length]
+        for row, block in zip(samples, blocks, strict=True):
             row[:] = block.T
+        peaks = np.array([signal.block_peak for signal in self._signals])
         if self._gain != 1:
-            self._samples[1:] *= np.float32(1 / self._gain)
-        return self._samples
+            samples[1:] *= np.float32(1 / self._gain)
+            peaks[1:] /= self._gain
+        return Passage(start_s, rate_hz, samples, peaks)
 
     def close(self) -> None:
         for signal in self._signals:

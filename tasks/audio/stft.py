@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from tasks.audio.decibels import Float64
+
 Real = npt.NDArray[np.float32]
 Spectra = npt.NDArray[np.complex64]
-Float64 = npt.NDArray[np.float64]
 
 
 def fft_size(rate_hz: int) -> int:
