@@ -92,6 +92,8 @@ class AudioPolicy(Value):
     )
     min_duration_s: float = 0.1
     max_duration_s: float = 4 * 3600.0
+    damaged: Literal["accept", "refuse"] = "accept"
+    max_damaged_s: float = Field(default=0.0, ge=0, description="0 is 1 s or 1 %, what is more.")
 
 
 class SeparationSettings(Value):
@@ -335,7 +337,9 @@ class Mixture(Value):
 
     `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
-    a downmix, a bit depth, a gain. `source_path` is the source on this disk while it is kept for an
+    a downmix, a bit depth, a gain, damage. `source_promised_s` is the length by the source's header
+    where that isn't what it holds; `source_damaged_s` is what was lost of it, in `source_damages`
+    places, as far as the seconds are known. `source_path` is the source on this disk while it is kept for an
     upload of its own bytes; no report has it.
     """
 
@@ -354,6 +358,9 @@ class Mixture(Value):
     fingerprint: str = ""
     tags: Tags = Tags()
     notes: tuple[str, ...] = ()
+    source_promised_s: float | None = None
+    source_damaged_s: float = 0.0
+    source_damages: int = 0
     source_path: Path | None = Field(default=None, exclude=True)
 
     @property
