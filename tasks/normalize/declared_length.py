@@ -85,10 +85,12 @@ class Promise(NamedTuple):
         allowed = min(max(_MISSING_S, _MISSING_SHARE * promised), promised / 2)
         return promised - decoded_s > max(allowed, self.slack_s)
 
-    def keeps_open(self, decoded_s: float) -> bool:
-        """Whether more audio than that was meant to follow."""
+    def misses(self, lost_s: float, decoded_s: float) -> bool:
+        """Whether what couldn't be decoded at the end was part of what is promised."""
         promised = self.promised_s(decoded_s)
-        return self.cut or promised is None or decoded_s < promised - self.slack_s
+        if self.cut or promised is None:
+            return True
+        return promised - decoded_s > min(self.slack_s, lost_s / 2)
 
 
 def promise_of(source: AudioFile, origin_s: float = 0.0) -> Promise:

@@ -108,7 +108,7 @@ class Decoder:
         if timeline.paused_s:
             self.notes.append(f"Its pauses, {timeline.paused_s:.2f} s, were filled with silence.")
         cut = [one.seconds for one in timeline.unfinished if not one.junk]
-        if cut and promise.keeps_open(decoded_s):
+        if cut and promise.misses(sum(cut), decoded_s):
             self._cuts.append((self.decoded_s, sum(cut)))
 
     def _stereo(self, samples: Samples, layout: Any) -> Samples:

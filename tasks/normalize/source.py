@@ -34,6 +34,7 @@ _BEGINNINGS = {
 
 # Decoders that check each frame's checksum, but only when asked to.
 _CHECKED_CODECS = ("flac", "tta", "wavpack")
+_WMA = ("wmav1", "wmav2")
 
 
 class AudioFile:
@@ -81,6 +82,12 @@ class AudioFile:
         self.codec: str = self.stream.codec_context.codec.canonical_name
         if self.codec in _CHECKED_CODECS:
             self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        self.priming = 0
+        if self.codec in _WMA and self._is_from_ffmpeg():
+            # The decoder leaves out two blocks, as other encoders put them in front; this one
+            # puts one there.
+            self.stream.codec_context.options = {"flags2": "+skip_manual"}
+            self.priming = 1
         self.end_pts = 0
         self.skipped_bytes = 0
 
@@ -124,7 +131,7 @@ class AudioFile:
                 yield True
 
     def packets(self) -> Iterator[Any]:
-        """The stream's packets as demuxed, then an empty one that flushes the decoder.
+        """The stream's packets as demuxed.
 
         `skipped_bytes` is then what lies between a packet and the one before it, of any stream.
 
@@ -139,11 +146,10 @@ class AudioFile:
                 if packet.pos is not None:
                     self.skipped_bytes = packet.pos - end if end is not None else 0
                     end = packet.pos + packet.size
-                if packet.stream.index != self.stream.index:
+                # An empty packet would flush the decoder, in mid-stream too.
+                if packet.stream.index != self.stream.index or not packet.size:
                     continue
                 if packet.pts is not None:
-                    if not packet.size:
-                        continue  # an empty packet would flush the decoder in mid-stream
                     self.end_pts = max(self.end_pts, packet.pts + (packet.duration or 0))
                 data = memoryview(packet)
                 self._digest.update(data)
@@ -154,6 +160,10 @@ class AudioFile:
             self.file.check()
             raise
         self.file.check()
+
+    def flush(self) -> list[Any]:
+        """The frames that the decoder held back."""
+        return list(self.stream.codec_context.decode(None))
 
     @property
     def track_id(self) -> str:
@@ -173,6 +183,12 @@ class AudioFile:
             return float(self.stream.duration * self.stream.time_base)
         whole = self._container.duration
         return None if whole is None else float(whole / av.time_base)
+
+    def _is_from_ffmpeg(self) -> bool:
+        tags = self._container.metadata
+        writer: str = tags.get("encoder") or tags.get("software") or ""
+        # Matroska tells the priming itself.
+        return writer.startswith("Lavf") and self.kind != "matroska"
 
     @property
     def is_lossy(self) -> bool:
