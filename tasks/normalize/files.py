@@ -49,7 +49,11 @@ class ReadFile:
         # FFmpeg looks for trailers in files that are shorter than a trailer.
         if origin + offset < self._start:
             return -errno.EINVAL
-        return self._file.seek(origin + offset) - self._start
+        try:
+            return self._file.seek(origin + offset) - self._start
+        except OSError:
+            # It goes wherever a damaged header sends it.
+            return -errno.EINVAL
 
     def tell(self) -> int:
         return self._file.tell() - self._start
