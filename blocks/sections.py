@@ -13,22 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
 
 from tasks import contracts
-from tasks.contracts import BitDepth, Provider, Value, Workload
+from tasks.contracts import Provider, Value, Workload, WrittenBitDepth
 
 EXAMPLE_BASE_URL = "https://api.example.com/v1"
 """The address in the article's template: it stands for an API and is none."""
-
-
-def _depth_as_text(value: Any) -> Any:
-    # YAML reads `bit_depth: 16` as a number.
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _names(value: Any) -> Any:
-    """`"vocals, drums"` as the list that it means: variables and command lines hold only text."""
-    if isinstance(value, str):
-        return tuple(name for part in value.split(",") if (name := part.strip()))
-    return value
 
 
 def _from_json(value: Any) -> Any:
@@ -93,7 +81,6 @@ def _clean_name(value: str) -> str:
 
 
 ServiceName = Literal["stemwright", "lalal", "music_ai", "audioshake", "replicate", "fal"]
-Depth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 UpperLevel = Annotated[
     Level, BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
@@ -253,7 +240,7 @@ class AudioSettings(Value):
         title="Sample rate",
         description="Of the mixture and its stems, in hertz.",
     )
-    bit_depth: Depth = Field(
+    bit_depth: WrittenBitDepth = Field(
         default="24", title="Bit depth", description="The mixture's least; deeper sources stay so."
     )
     normalize_before_submit: bool = Field(
@@ -289,25 +276,6 @@ class LoggingSettings(Value):
     log_vram_usage: bool = Field(
         default=True, title="Log GPU memory", description="Its peak, after each track."
     )
-
-
-class SeparationSection(contracts.SeparationSettings):
-    """What to make of each mixture."""
-
-    stems: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
-        default=(), title="Stems to keep", description="None means every stem of the model."
-    )
-    bit_depth: Depth = Field(
-        default="24",
-        title="Bit depth",
-        description="Of the stems, where not said: audio.bit_depth's. 32f is for WAV only.",
-    )
-
-    def plain(self) -> contracts.SeparationSettings:
-        """The same as the value that the stages take."""
-        return contracts.SeparationSettings(
-            **{name: getattr(self, name) for name in contracts.SeparationSettings.model_fields}
-        )
 
 
 Stage = Literal["ingest", "normalize", "separate", "validate", "score", "record"]

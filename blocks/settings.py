@@ -1,4 +1,4 @@
-"""All settings of a run, from every door: `load_settings` merges them and tells where each is from.
+"""All settings of a run: `load_settings` merges every source and tells where each value is from.
 
 Precedence: command line, environment, file, Prefect Block, default.
 """
@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
-from blocks import layers
-from blocks.layers import BlockLike
+from blocks import settings_sources
 from blocks.redaction import MASK
 from blocks.sections import (
     AudioSettings,
@@ -23,8 +22,8 @@ from blocks.sections import (
     LibraryUrl,
     LoggingSettings,
     RunSettings,
-    SeparationSection,
 )
+from blocks.settings_sources import BlockLike, SourcedValue
 from blocks.validation_errors import (
     Problem,
     mask_password,
@@ -59,11 +58,18 @@ class StemwrightSettings(Value):
     logging: LoggingSettings = Field(
         default=LoggingSettings(), title="Logging", description="What is logged."
     )
-    separation: SeparationSection = Field(
-        default=SeparationSection(), title="Separation", description="What to make of each mixture."
+    separation: contracts.SeparationSettings = Field(
+        default=contracts.SeparationSettings(),
+        title="Separation",
+        description="What to make of each mixture.",
     )
     ingest: contracts.IngestPolicy = Field(
         default=contracts.IngestPolicy(), title="Ingest", description="What may be fetched."
+    )
+    normalize: contracts.DamagePolicy = Field(
+        default=contracts.DamagePolicy(),
+        title="Normalize",
+        description="What becomes of damaged sources.",
     )
     quality: contracts.QualityPolicy = Field(
         default=contracts.QualityPolicy(), title="Quality", description="From score to verdict."
@@ -159,6 +165,7 @@ class StemwrightSettings(Value):
             bit_depth=self.audio.bit_depth,
             min_duration_s=self.ingest.min_duration_s,
             max_duration_s=self.ingest.max_duration_s,
+            **self.normalize.model_dump(),
         )
 
     def ingest_policy(self) -> contracts.IngestPolicy:
@@ -168,7 +175,7 @@ class StemwrightSettings(Value):
 
     def separation_settings(self) -> contracts.SeparationSettings:
         """What to make of each mixture."""
-        return self.separation.plain()
+        return self.separation
 
     def secrets(self) -> tuple[SecretStr, ...]:
         """What must never be shown, for `install_redaction`."""
@@ -211,15 +218,15 @@ def load_settings(
     environ = os.environ if environ is None else environ
     if config is None and DEFAULT_FILE.is_file():
         config = DEFAULT_FILE
-    stack = [layers.from_block(one, StemwrightSettings) for one in _several(block)]
+    stack = [settings_sources.from_block(one, StemwrightSettings) for one in _several(block)]
     if config is not None:
-        stack.append(layers.from_file(config, StemwrightSettings, environ))
-    stack.append(layers.from_environment(StemwrightSettings, environ))
-    stack.append(layers.from_mapping(overrides, StemwrightSettings, "the command line"))
+        stack.append(settings_sources.from_file(config, StemwrightSettings, environ))
+    stack.append(settings_sources.from_environment(StemwrightSettings, environ))
+    stack.append(settings_sources.from_mapping(overrides, StemwrightSettings, "the command line"))
 
-    if problems := [problem for layer in stack for problem in layer.problems]:
+    if problems := [problem for source in stack for problem in source.problems]:
         raise settings_error(problems)
-    return _validated({key: item for layer in stack for key, item in layer.given.items()})
+    return _validated({key: item for source in stack for key, item in source.values.items()})
 
 
 def _several(block: str | BlockLike | Sequence[str | BlockLike] | None) -> list[str | BlockLike]:
@@ -228,17 +235,17 @@ def _several(block: str | BlockLike | Sequence[str | BlockLike] | None) -> list[
     return list(block) if isinstance(block, Sequence) and not isinstance(block, str) else [block]
 
 
-def _validated(given: Mapping[str, layers.Given]) -> StemwrightSettings:
+def _validated(given: Mapping[str, SourcedValue]) -> StemwrightSettings:
     problems = [
         Problem(sentence, item.origin)
-        for key, kind in layers.leaves(StemwrightSettings)
+        for key, kind in settings_sources.leaves(StemwrightSettings)
         if (item := given.get(key))
         and (sentence := wrong_kind(key, item.value, item.written, kind))
     ]
     if problems:
         raise settings_error(problems)
     try:
-        settings = StemwrightSettings.model_validate(layers.nested(given))
+        settings = StemwrightSettings.model_validate(settings_sources.nested(given))
     except ValidationError as error:
         problems = _problems(error, given)
     if problems:
@@ -252,7 +259,7 @@ def _validated(given: Mapping[str, layers.Given]) -> StemwrightSettings:
     return settings
 
 
-def _problems(error: ValidationError, given: Mapping[str, layers.Given]) -> list[Problem]:
+def _problems(error: ValidationError, given: Mapping[str, SourcedValue]) -> list[Problem]:
     found: dict[str, Problem] = {}
     for details in error.errors(include_url=False):
         whole = ".".join(str(part) for part in details["loc"])

@@ -6,10 +6,15 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from blocks.cloud_api import Alternatives, CloudSeparationApi
-from blocks.layers import BlockLike
-from blocks.library import StemLibrary
-from blocks.policies import IngestPolicy, QualityPolicy, SeparationSettings
+from blocks.prefect_blocks import (
+    Alternatives,
+    CloudSeparationApi,
+    IngestPolicy,
+    QualityPolicy,
+    SeparationSettings,
+    StemLibrary,
+)
+from blocks.settings_sources import BlockLike
 from flows.parameters import Parameters, in_order
 
 

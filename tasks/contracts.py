@@ -22,7 +22,6 @@ SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
 STEMS = ("drums", "bass", "other", "vocals")
 
-SourceKind = Literal["file", "url", "fsspec"]
 Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
 Provider = Literal["auto", "local_gpu", "cloud", "local_cpu"]
@@ -37,6 +36,19 @@ def _finite(value: float | None) -> float | None:
     return value if value is None or math.isfinite(value) else None
 
 
+def _depth_as_text(value: object) -> object:
+    # YAML reads `bit_depth: 16` as a number.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _listed(value: object) -> object:
+    # `"vocals, drums"`: variables and command lines hold only text.
+    if isinstance(value, str):
+        return tuple(name for part in value.split(",") if (name := part.strip()))
+    return value
+
+
+WrittenBitDepth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
 MaybeFloat = Annotated[float | None, AfterValidator(_finite)]
 
 
@@ -83,7 +95,23 @@ class IngestPolicy(Value):
     )
 
 
-class AudioPolicy(Value):
+class DamagePolicy(Value):
+    """What becomes of a source that is damaged: frames that can't be decoded, or aren't there."""
+
+    damaged: Literal["accept", "refuse"] = Field(
+        default="accept",
+        title="Damaged sources",
+        description="Accept fills gaps with silence and asks for a review; refuse fails the track.",
+    )
+    max_damaged_s: float = Field(
+        default=0.0,
+        ge=0,
+        title="Most damage",
+        description="Accepted, in seconds; 0 is 1 s or 1 % of the track, whichever is more.",
+    )
+
+
+class AudioPolicy(DamagePolicy):
     """The lossless audio between the stages."""
 
     sample_rate_hz: int = Field(default=SAMPLE_RATE_HZ, ge=8_000, le=192_000)
@@ -92,8 +120,6 @@ class AudioPolicy(Value):
     )
     min_duration_s: float = 0.1
     max_duration_s: float = 4 * 3600.0
-    damaged: Literal["accept", "refuse"] = "accept"
-    max_damaged_s: float = Field(default=0.0, ge=0, description="0 is 1 s or 1 %, what is more.")
 
 
 class SeparationSettings(Value):
@@ -105,7 +131,7 @@ class SeparationSettings(Value):
         title="Model",
         description="A name that `stemwright models list` shows.",
     )
-    stems: tuple[str, ...] = Field(
+    stems: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=(), title="Stems to keep", description="None means every stem of the model."
     )
     overlap: float = Field(
@@ -118,8 +144,10 @@ class SeparationSettings(Value):
     format: StemFormat = Field(
         default="flac", title="File format", description="Of the stems; both are lossless."
     )
-    bit_depth: BitDepth = Field(
-        default="24", title="Bit depth", description="Of the stems; 32f is for WAV only."
+    bit_depth: WrittenBitDepth = Field(
+        default="24",
+        title="Bit depth",
+        description="Of the stems, where not said: audio.bit_depth's. 32f is for WAV only.",
     )
 
 
@@ -264,15 +292,23 @@ class QualityPolicy(Value):
 # --- what travels -----------------------------------------------------------------------------
 
 
+def track_label(artist: str | None, title: str | None, source: str | None) -> str:
+    """Return a track as a person names it: "Artist – Title", or the end of its source."""
+    named = " – ".join(part for part in (artist, title) if part)
+    source = source or ""
+    return (named or source.rstrip("/").rsplit("/", 1)[-1] or source)[:120]
+
+
 class TrackRef(Value):
     """A row of a catalog: where a track is, and what the catalog says of it.
 
-    `source` is the absolute path or the URL. `origin` says where the row came from
-    ("songs.csv, row 12"). `extra` holds the catalog's other columns, as given.
+    `source` is the absolute path or the URL; `kind` names its kind in `tasks.sources`. `origin`
+    says where the row came from ("songs.csv, row 12"). `extra` holds the catalog's other columns,
+    as given.
     """
 
     source: str
-    kind: SourceKind
+    kind: str
     title: str = ""
     artist: str = ""
     album: str = ""
@@ -283,9 +319,7 @@ class TrackRef(Value):
 
     @property
     def label(self) -> str:
-        """The track as a person names it: "Artist – Title", or the end of its source."""
-        named = " – ".join(part for part in (self.artist, self.title) if part)
-        return (named or self.source.rstrip("/").rsplit("/", 1)[-1] or self.source)[:120]
+        return track_label(self.artist, self.title, self.source)
 
     @property
     def key(self) -> str:
@@ -339,8 +373,8 @@ class Mixture(Value):
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
     a downmix, a bit depth, a gain, damage. `source_promised_s` is the length by the source's header
     where that isn't what it holds; `source_damaged_s` is what was lost of it, in `source_damages`
-    places, as far as the seconds are known. `source_path` is the source on this disk while it is kept for an
-    upload of its own bytes; no report has it.
+    places, as far as the seconds are known. `source_path` is the source's own bytes, where they
+    are on this disk and stay, or are kept for an upload; no report has it.
     """
 
     ref: TrackRef
@@ -451,12 +485,13 @@ class Reason(Value):
     end_s: MaybeFloat = None
 
 
-class StemQuality(Value):
-    """How well one stem came out. `score` is null for an absent stem.
+class Estimate(Value):
+    """How good something is, estimated without ground truth. `reasons` are codes.
 
     Between `estimated_si_sdr_low_db` and `…_high_db` the true SI-SDR lies four times in five.
-    `costs_db` is what each measure took from the estimate. `warnings` are oddities too uncertain to
-    change a verdict.
+    `warnings` are oddities too uncertain to change a verdict. `percentile` (0 to 100) and
+    `robust_z` say where the score stands in a population of this library, `population`, of
+    `population_size`; null and empty before `review` has made one.
     """
 
     score: MaybeFloat
@@ -467,49 +502,50 @@ class StemQuality(Value):
     warnings: tuple[Reason, ...] = ()
     estimated_si_sdr_low_db: MaybeFloat = None
     estimated_si_sdr_high_db: MaybeFloat = None
+    assignment_entropy: MaybeFloat = None
+    bleed_db: MaybeFloat = None
+    measures: dict[str, MaybeFloat] = {}
+    percentile: MaybeFloat = None
+    robust_z: MaybeFloat = None
+    population: str = ""
+    population_size: int = 0
+
+
+class StemQuality(Estimate):
+    """How well one stem came out. `score` is null for an absent stem.
+
+    `costs_db` is what each measure took from the estimate.
+    """
+
     absent: bool = False
     silent: bool = False
     spectral_entropy: MaybeFloat = None
     spectral_entropy_delta: MaybeFloat = None
     spectral_flatness: MaybeFloat = None
-    assignment_entropy: MaybeFloat = None
     bandwidth_hz: MaybeFloat = None
-    bleed_db: MaybeFloat = None
     bleed_from: str = ""
     costs_db: dict[str, float] = {}
-    measures: dict[str, MaybeFloat] = {}
-    percentile: MaybeFloat = None
-    robust_z: MaybeFloat = None
-    population: str = ""
-    population_size: int = 0
 
 
-class QualityReport(Value):
-    """How well a separation came out, without ground truth. `reasons` are codes.
+class QualityReport(Estimate):
+    """How well a separation came out, over all of its stems."""
 
-    `percentile` (0 to 100) and `robust_z` say where the score stands in a population of this
-    library, `population`, of `population_size`; null and empty before `review` has made one.
-    """
-
-    score: MaybeFloat
-    verdict: Verdict
-    estimated_si_sdr_db: MaybeFloat
-    reasons: tuple[str, ...]
-    details: tuple[Reason, ...] = ()
-    warnings: tuple[Reason, ...] = ()
-    estimated_si_sdr_low_db: MaybeFloat = None
-    estimated_si_sdr_high_db: MaybeFloat = None
     stems: dict[str, StemQuality]
     residual_db: MaybeFloat = None
-    assignment_entropy: MaybeFloat = None
     spectral_entropy_mixture: MaybeFloat = None
     spectral_entropy_delta_mean: MaybeFloat = None
-    bleed_db: MaybeFloat = None
-    measures: dict[str, MaybeFloat] = {}
-    percentile: MaybeFloat = None
-    robust_z: MaybeFloat = None
-    population: str = ""
-    population_size: int = 0
+
+    @property
+    def every_detail(self) -> tuple[Reason, ...]:
+        """The details of the track and of its stems, each once."""
+        own = (detail for stem in self.stems.values() for detail in stem.details)
+        return tuple(dict.fromkeys((*self.details, *own)))
+
+    @property
+    def every_warning(self) -> tuple[Reason, ...]:
+        """The same for what is too uncertain to change a verdict."""
+        own = (warning for stem in self.stems.values() for warning in stem.warnings)
+        return tuple(dict.fromkeys((*self.warnings, *own)))
 
 
 class Run(Value):
@@ -548,8 +584,7 @@ class TrackReport(Value):
 
     @property
     def label(self) -> str:
-        named = " – ".join(part for part in (self.artist, self.title) if part)
-        return named or self.mixture.ref.label
+        return track_label(self.artist, self.title, self.source)
 
     @property
     def realtime_factor(self) -> float:
@@ -559,21 +594,21 @@ class TrackReport(Value):
 
 
 class Failure(Value):
-    """One failed attempt at one track."""
+    """One failed attempt at one track: a row of `reports/failures`, its fields in this order."""
 
-    source: str
-    label: str = ""
     track_id: str | None = None
+    source: str
     stage: str
     error_type: str
     message: str
-    remedy: str = ""
     retryable: bool
-    input_error: bool = False
-    fingerprint: str = ""
     attempt: int = 1
     run_id: str = ""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    label: str = ""
+    remedy: str = ""
+    input_error: bool = False
+    fingerprint: str = ""
 
     @classmethod
     def of(

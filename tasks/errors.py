@@ -161,9 +161,10 @@ class BudgetSpent(SettingsError):
 
 
 class TransientError(StemwrightError):
-    """Can pass by itself: worth trying again."""
+    """Can pass by itself: worth trying again. `retry_after_s` is the wait that was asked for."""
 
     retryable = True
+    retry_after_s: float | None = None
     default_remedy = "It may pass: run the same command again."
 
 

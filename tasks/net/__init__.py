@@ -1,1 +1,1 @@
-"""What rooms share on the network: address guard, retries, HTTP errors."""
+"""What rooms share on the network: retries, the address guard, HTTP errors."""

@@ -1,10 +1,10 @@
-"""HTTP answers and TLS faults as errors of the family."""
+"""HTTP answers and transport faults as errors of the family."""
 
 from __future__ import annotations
 
 import ssl
-import time
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tasks.errors import (
     NetworkError,
@@ -14,10 +14,11 @@ from tasks.errors import (
     SourceUnreadable,
     StemwrightError,
 )
+from tasks.net.retries import retry_after_s
 
 
 def error_of_status(status: int, reason: str = "", retry_after: str = "") -> StemwrightError:
-    """The error that an HTTP status of 400 or more stands for."""
+    """Return the error that an HTTP status of 400 or more stands for."""
     answer = f"the server answered {status} {reason}".rstrip()
     if status in (404, 410):
         return SourceMissing(f"{answer}: there is nothing at this URL.")
@@ -28,24 +29,34 @@ def error_of_status(status: int, reason: str = "", retry_after: str = "") -> Ste
     if status in (408, 425):
         return NetworkError(f"{answer}.")
     if status >= 500:
-        return ServiceError(f"{answer}.")
+        fault = ServiceError(f"{answer}.")
+        fault.retry_after_s = retry_after_s(retry_after)
+        return fault
     remedy = "Open the URL in a browser: it may need a login or a newer link."
     return SourceUnreadable(f"{answer}.", remedy=remedy)
 
 
-def retry_after_s(header: str) -> float | None:
-    """Seconds of a `Retry-After` header, which holds a number or a date."""
-    header = header.strip()
-    if header.isascii() and header.isdigit():
-        return float(header)
+@contextmanager
+def httpx_errors() -> Iterator[None]:
+    """Raise httpx's exceptions as errors of the family."""
+    import httpx
+
     try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise SourceMissing(f"this isn't a URL that can be fetched: {error}") from error
+    except httpx.TooManyRedirects as error:
+        raise SourceMissing("the server redirects in a circle.") from error
+    except httpx.ReadTimeout as error:
+        raise NetworkError("the download stalled: the server sent nothing for a while.") from error
+    except httpx.TimeoutException as error:
+        raise NetworkError("the server didn't answer in time.") from error
+    except httpx.HTTPError as error:
+        raise error_of_connection(error) from error
 
 
 def error_of_connection(error: BaseException) -> StemwrightError:
-    """The error of a connection that failed, stalled or broke off."""
+    """Return the error of a connection that failed, stalled or broke off."""
     if _caused_by(error, ssl.SSLCertVerificationError):
         return SourceUnreadable(
             "the server's TLS certificate can't be trusted.",

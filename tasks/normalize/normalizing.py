@@ -108,6 +108,7 @@ def _mixture_of(audio: SourceAudio, folder: Path, policy: AudioPolicy) -> Mixtur
         source_promised_s=done.promised_s,
         source_damaged_s=done.damaged_s,
         source_damages=done.damages,
+        source_path=None if audio.in_scratch else audio.path,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +9,9 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from tasks.contracts import IngestPolicy
-from tasks.errors import NetworkError, RateLimited, SourceRefused, TransientError
+from tasks.errors import NetworkError, SourceRefused
+from tasks.net.retries import RetryPolicy, retrying
 
-_BACKOFF_S = 0.25
-_LONGEST_BACKOFF_S = 5.0
 _MANY_HOSTS = 4096
 
 T = TypeVar("T")
@@ -80,28 +78,25 @@ class HostLimiter:
 LIMITER = HostLimiter()
 
 
+def retries_in_place(policy: IngestPolicy) -> RetryPolicy:
+    """Few and quick ones: a longer `Retry-After` is left to the caller."""
+    return RetryPolicy(
+        max_retries=policy.max_retries + 1,
+        first_s=0.25,
+        backoff_multiplier=2.0,
+        max_backoff_seconds=5.0,
+        longest_asked_s=5.0,
+    )
+
+
 def resuming(work: Callable[[Deadline], T], policy: IngestPolicy) -> T:
     """Do work that resumes where it stopped, again after each fault that can pass.
 
-    At most `policy.max_retries` times more, with exponential backoff and full jitter, and within
-    `policy.timeout_s` in all. A longer `Retry-After` than a quick one is left to the caller.
+    At most `policy.max_retries` times more, and within `policy.timeout_s` in all.
     """
     deadline = Deadline(policy)
-    for attempt in range(policy.max_retries + 1):
-        try:
-            return work(deadline)
-        except TransientError as error:
-            pause = backoff_s(attempt)
-            if isinstance(error, RateLimited) and error.retry_after_s is not None:
-                pause = error.retry_after_s
-            hopeless = pause > min(_LONGEST_BACKOFF_S, deadline.left_s)
-            if attempt == policy.max_retries or hopeless:
-                raise
-            time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def backoff_s(attempt: int) -> float:
-    """Seconds to wait after the attempt of that number, from 0: exponential, half of it random."""
-    longest = min(_LONGEST_BACKOFF_S, _BACKOFF_S * 2**attempt)
-    return float(longest * random.uniform(0.5, 1.0))
+    return retrying(
+        lambda: work(deadline),
+        retries_in_place(policy),
+        declined=lambda _, pause_s: pause_s > deadline.left_s,
+    )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from blocks import base_block
-from blocks.cloud_api import CloudSeparationApi
+from blocks import prefect_blocks
+from blocks.prefect_blocks import CloudSeparationApi
 from blocks.settings import StemwrightSettings, load_settings
 from tasks.errors import SettingsError
 
@@ -22,7 +22,7 @@ VALUES = {"command line": 11, "environment": 12, "file": 13, "block": 14}
 def saved_block(monkeypatch: pytest.MonkeyPatch) -> None:
     # Only Prefect's server is stood in for here; test_prefect_blocks.py has the real one.
     api = CloudSeparationApi(max_retries=VALUES["block"])
-    monkeypatch.setattr(base_block, "load_block", lambda name: api)
+    monkeypatch.setattr(prefect_blocks, "load_block", lambda name: api)
 
 
 def _load(tmp_path: Path, used: tuple[str, ...]) -> StemwrightSettings:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 import blocks
-from blocks.cloud_api import Alternatives
+from blocks.prefect_blocks import Alternatives
 from blocks.sections import CloudApi, EngineSettings, ServiceName
 from blocks.settings import StemwrightSettings, load_settings
 from tasks.errors import SettingsError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from blocks.layers import leaves
 from blocks.settings import StemwrightSettings, load_settings
+from blocks.settings_sources import leaves
 from tasks.errors import SettingsError
 
 

@@ -30,9 +30,9 @@ from tasks.errors import (
     SourceRefused,
     StemwrightError,
 )
+from tasks.net.retries import retry_after_s
 from tasks.separation import CloudSeparator, SeparationApi
 from tasks.separation.cloud import RetryPolicy, make_service
-from tasks.separation.cloud.retries import retry_after_s
 from tests.separation.conftest import MixtureMaker
 from tests.separation.loopback import KEY, Answer, LoopbackService, as_json, serve
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tasks.errors import ProtocolError
+from tasks.net.addresses import kind_of
 from tasks.separation import SeparationApi
 from tasks.separation.cloud import RetryPolicy
-from tasks.separation.cloud.addresses import AddressRefused, Guard, kind_of
+from tasks.separation.cloud.addresses import AddressRefused, ServiceGuard
 from tasks.separation.cloud.downloads import Download
 from tests.separation.loopback import KEY, LoopbackService, as_json, serve
 
@@ -61,6 +62,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
         ("fec0::1", "private"),
         ("::ffff:10.0.0.1", "private"),
         ("2002:0a00:0001::", "private"),
+        ("64:ff9b::a00:1", "private"),
+        ("64:ff9b::808:808", "public"),
         ("169.254.169.254", "link-local"),
         ("fe80::1%eth0", "link-local"),
         ("0.0.0.0", "reserved"),
@@ -92,16 +95,13 @@ def test_a_service_names_public_addresses_or_its_own_kind(
 ) -> None:
     names.update({"stems.test": [home], "cdn.test": [other]})
 
-    async def ask() -> list[str]:
-        guard = Guard("https://stems.test/v1")
-        assert await guard.addresses("STEMS.test", 443) == [home]
-        return await guard.addresses("cdn.test", 443)
-
+    guard = ServiceGuard("https://stems.test/v1")
+    assert guard.addresses("STEMS.test", 443) == [home]
     if allowed:
-        assert asyncio.run(ask()) == [other]
+        assert guard.addresses("cdn.test", 443) == [other]
     else:
         with pytest.raises(AddressRefused, match=rf"{other} \(cdn\.test\)"):
-            asyncio.run(ask())
+            guard.addresses("cdn.test", 443)
 
 
 @pytest.mark.parametrize(

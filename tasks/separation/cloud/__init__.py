@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+from tasks.net.retries import RetryPolicy
 from tasks.separation.cloud.api import SeparationApi
 from tasks.separation.cloud.job_store import Ledger
 from tasks.separation.cloud.providers import SERVICES, make_service
-from tasks.separation.cloud.retries import RetryPolicy
 from tasks.separation.cloud.separator import CloudSeparator
 from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.cloud.uploads import UploadPolicy

@@ -19,7 +19,7 @@ from tasks.errors import (
     SourceRefused,
     StemwrightError,
 )
-from tasks.separation.cloud.retries import retry_after_s
+from tasks.net.retries import retry_after_s
 from tasks.separation.cloud.service import Answer, M
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -38,7 +38,6 @@ class ServiceUnavailable(ServiceError):
     """A 5xx; `retry_after_s` is what it asked for, if it did."""
 
     status: int = 500
-    retry_after_s: float | None = None
 
 
 class JobFailed(ServiceError):
@@ -147,11 +146,6 @@ def broken(what: str, body: bytes) -> ProtocolError:
     return ProtocolError(
         f"the service broke its contract: {what}; it begins {quote!r}.", stage="separate"
     )
-
-
-def wait_asked(error: StemwrightError) -> float | None:
-    """The seconds that the service asked to be left alone for, if it did."""
-    return error.retry_after_s if isinstance(error, RateLimited | ServiceUnavailable) else None
 
 
 def had_no_effect(error: StemwrightError) -> bool:

@@ -11,10 +11,10 @@ from pydantic import SecretStr, ValidationError
 
 from tasks.contracts import STEMS, SeparationJob
 from tasks.errors import ProtocolError, SettingsError
+from tasks.net.retries import RetryPolicy
 from tasks.separation.cloud.client import ServiceClient
 from tasks.separation.cloud.downloads import Download
 from tasks.separation.cloud.providers.stemwright import Stemwright
-from tasks.separation.cloud.retries import RetryPolicy
 from tasks.separation.cloud.service import Order, ServiceJob
 from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.cloud.transport import HttpWire

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import DeadlineMissed, TransientError, from_os_error
-from tasks.separation.cloud.answers import JobFailed, wait_asked
+from tasks.separation.cloud.answers import JobFailed
 from tasks.separation.cloud.downloads import Download, fetch
 from tasks.separation.cloud.service import Order, ServiceJob
 from tasks.separation.cloud.stem_check import Arrival, check_audio
@@ -96,7 +96,7 @@ class ServiceClient:
         asked, waits = 0, 0
         while asked < asks:
             if waits:
-                pause_s = policy.wait_s(waits - 1, wait_asked(fault) if fault else None)
+                pause_s = policy.wait_s(waits - 1, fault.retry_after_s if fault else None)
                 said = fault.cause if fault else job.status
                 # That a job takes its time is no retry.
                 level = self._wire.level if fault else logging.DEBUG
@@ -109,7 +109,7 @@ class ServiceClient:
             try:
                 found, fault = await self.ask(job, order), None
             except TransientError as error:
-                if self._wire.is_too_long(wait_asked(error)):
+                if self._wire.is_too_long(error.retry_after_s):
                     raise
                 fault = error
                 continue

@@ -20,16 +20,16 @@ from tasks.errors import (
     TransientError,
     from_os_error,
 )
+from tasks.net.addresses import GuardedTransport
+from tasks.net.retries import RetryPolicy, retrying_async
 from tasks.separation.cloud import bodies
-from tasks.separation.cloud.addresses import Guard, GuardedTransport, checked_base_url, origin
+from tasks.separation.cloud.addresses import ServiceGuard, checked_base_url, origin
 from tasks.separation.cloud.answers import (
     had_no_effect,
     network_fault,
     read_answer,
     refusal,
-    wait_asked,
 )
-from tasks.separation.cloud.retries import RetryPolicy
 from tasks.separation.cloud.service import Answer, Repeat, Service
 from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.deadline import Watch
@@ -55,7 +55,12 @@ class Connections:
         self.transfers = asyncio.Semaphore(max(1, int(bounds.connections * _TRANSFERS_SHARE)))
         self.client = httpx.AsyncClient(
             timeout=httpx.Timeout(bounds.stall_s, connect=bounds.connect_s, pool=bounds.answer_s),
-            transport=transport or GuardedTransport(Guard(base_url), bounds),
+            transport=transport
+            or GuardedTransport(
+                ServiceGuard(base_url),
+                connections=bounds.connections,
+                connect_s=bounds.connect_s,
+            ),
             headers={"user-agent": "stemwright"},
         )
 
@@ -218,7 +223,8 @@ class HttpWire:
             SubmitUnclear: A fault after which the service may have done it all the same.
             Others: The last try's.
         """
-        for tried in range(self.policy.max_retries):
+
+        async def once() -> T:
             if self.watch:
                 self.watch.check(0.0)
             try:
@@ -230,22 +236,24 @@ class HttpWire:
                         f"{error.cause}",
                         stage="separate",
                     ) from None
-                asked_s = wait_asked(error)
-                last = tried + 1 == self.policy.max_retries
-                if repeat == "never" or last or self.is_too_long(asked_s):
-                    raise
-                pause_s = self.policy.wait_s(tried, asked_s)
-                words = "%s%s: %s Try %d of %d in %.1f s"
-                which = (tried + 2, self.policy.max_retries, pause_s)
-                log.log(self.level, words, self.whose, doing, error.cause, *which)
-            await self.pause(pause_s)
-        raise AssertionError("a retry policy has at least one try")
+                raise
+
+        def noted(error: TransientError, tried: int, pause_s: float) -> None:
+            words = "%s%s: %s Try %d of %d in %.1f s"
+            which = (tried + 1, self.policy.max_retries, pause_s)
+            log.log(self.level, words, self.whose, doing, error.cause, *which)
+
+        return await retrying_async(
+            once,
+            self.policy,
+            declined=lambda error, _: repeat == "never" or self.is_too_long(error.retry_after_s),
+            noted=noted,
+            sleep=self.pause,
+        )
 
     def is_too_long(self, asked_s: float | None) -> bool:
         """Whether a service asks for more patience than the policy has or the deadline leaves."""
-        left_s = self.watch.left_s if self.watch else None
-        limits = [self.policy.longest_asked_s, *([] if left_s is None else [left_s])]
-        return asked_s is not None and asked_s > min(limits)
+        return self.policy.is_too_long(asked_s, self.watch.left_s if self.watch else None)
 
     async def pause(self, pause_s: float) -> None:
         """Sleep, but not beyond the deadline.

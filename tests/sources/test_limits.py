@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +10,8 @@ import pytest
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError, RateLimited, SourceMissing
-from tasks.net.http_errors import retry_after_s
-from tasks.sources.limits import Deadline, HostLimiter, backoff_s, resuming
+from tasks.net.retries import retry_after_s
+from tasks.sources.limits import Deadline, HostLimiter, resuming, retries_in_place
 
 
 class Clock:
@@ -20,6 +21,7 @@ class Clock:
         self.slept: list[float] = []
         monkeypatch.setattr(time, "monotonic", lambda: 100.0)
         monkeypatch.setattr(time, "sleep", self.slept.append)
+        monkeypatch.setattr(random, "uniform", lambda low, high: high)
 
 
 @pytest.fixture
@@ -70,8 +72,8 @@ def test_no_pause_goes_past_the_time_limit(clock: Clock) -> None:
 
 def test_pauses_grow_and_are_spread_and_bounded() -> None:
     for attempt, longest in ((0, 0.25), (1, 0.5), (2, 1.0), (60, 5.0)):
-        pauses = [backoff_s(attempt) for _ in range(50)]
-        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+        pauses = [retries_in_place(IngestPolicy()).wait_s(attempt) for _ in range(100)]
+        assert min(pauses) < longest / 2 < max(pauses) <= longest
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

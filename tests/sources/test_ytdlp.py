@@ -17,10 +17,10 @@ from tasks.errors import (
     SourceUnreadable,
     StemwrightError,
 )
-from tasks.sources import ingest, ytdlp
-from tests.ingest import server
-from tests.ingest.conftest import QUICK, left_in, url_ref
-from tests.ingest.server import Answer, Site
+from tasks.sources import ingest, ytdlp_download
+from tests.sources import server
+from tests.sources.conftest import QUICK, left_in, url_ref
+from tests.sources.server import Answer, Site
 
 ONCE = QUICK.model_copy(update={"max_retries": 0})
 
@@ -141,7 +141,8 @@ def test_a_page_that_leads_inside_is_refused(
     site: Site, scratch: Path, flac: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only 127.0.0.1 passes as public here, so that the page itself can be asked.
-    monkeypatch.setattr("tasks.net.addresses._is_public", lambda address: address == "127.0.0.1")
+    one = {"127.0.0.1": "public"}
+    monkeypatch.setattr("tasks.net.addresses.kind_of", lambda address: one.get(address, "private"))
     inside = site.on("/media/secret.flac", server.file(flac)).replace("127.0.0.1", "127.0.0.2")
     url = site.on("/song", server.page(ONE.replace("/media/one.flac", inside)))
     policy = ONCE.model_copy(update={"allow_private_addresses": False})
@@ -157,14 +158,14 @@ def test_a_page_that_leads_inside_is_refused(
 def test_live_and_long_tracks_are_refused_by_their_metadata(
     scratch: Path, info: dict[str, object], says: str
 ) -> None:
-    ydl = ytdlp._Downloader(scratch, QUICK, ytdlp._Heard())
+    ydl = ytdlp_download._Downloader(scratch, QUICK, ytdlp_download._Heard())
     video = {"id": "x", "title": "x", "url": "http://127.0.0.1:9/x.mp3", "ext": "mp3", **info}
     with pytest.raises(SourceRefused, match=says):
         ydl.process_ie_result(video | {"extractor": "x", "webpage_url": "x"}, download=True)
 
 
 def test_metadata_of_music_sites_becomes_tags() -> None:
-    tags = ytdlp._tags(
+    tags = ytdlp_download._tags(
         {
             "title": "Band - Song (Official Video)",
             "track": "Song",

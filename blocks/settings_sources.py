@@ -1,6 +1,6 @@
 """Where settings come from: each source read into the same flat form, a dotted key to a value.
 
-Later layers win over earlier ones, so that precedence is the order in which they are merged.
+Later sources win over earlier ones, so that precedence is the order in which they are merged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OTHER_VARIABLES = frozenset({"STEMWRIGHT_STATE", "STEMWRIGHT_ENDPOINT_KEYS"})
 
 
 @dataclass(frozen=True)
-class Given:
+class SourcedValue:
     """A value, where it was set, and how the user wrote it there.
 
     `unset` are the variables without a value that it refers to.
@@ -41,10 +41,10 @@ class Given:
 
 
 @dataclass
-class Layer:
+class SettingsSource:
     """What one source gives, and what is wrong with it."""
 
-    given: dict[str, Given] = field(default_factory=dict)
+    values: dict[str, SourcedValue] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -66,12 +66,12 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", info.annotation
 
 
-def from_mapping(tree: Mapping[str, Any], model: type[BaseModel], origin: str) -> Layer:
+def from_mapping(tree: Mapping[str, Any], model: type[BaseModel], origin: str) -> SettingsSource:
     """A nested mapping, as the command line's overrides and a Block give it. None isn't set."""
-    return _flatten(tree, model, lambda path, value: Given(value, origin, value), origin)
+    return _flatten(tree, model, lambda path, value: SourcedValue(value, origin, value), origin)
 
 
-def from_file(path: Path, model: type[BaseModel], environ: Mapping[str, str]) -> Layer:
+def from_file(path: Path, model: type[BaseModel], environ: Mapping[str, str]) -> SettingsSource:
     """A YAML file, with its variables filled in from the environment.
 
     Raises:
@@ -80,46 +80,50 @@ def from_file(path: Path, model: type[BaseModel], environ: Mapping[str, str]) ->
     tree = _restore_indentation(_read_yaml(path), model)
     problems: list[Problem] = []
 
-    def fill(key: str, value: Any) -> Given:
-        if isinstance(value, list):
-            parts = [fill(key, item) for item in value]
-            unset = tuple(name for part in parts for name in part.unset)
-            return Given([part.value for part in parts], str(path), value, unset)
-        if isinstance(value, dict):
-            inner = {name: fill(f"{key}.{name}", item) for name, item in value.items()}
-            unset = tuple(name for part in inner.values() for name in part.unset)
-            return Given({k: part.value for k, part in inner.items()}, str(path), value, unset)
-        if not isinstance(value, str):
-            return Given(value, str(path), value)
-        filled = interpolate(value, environ)
-        problems.extend(_reference_problems(key, filled.unset, filled.broken, str(path)))
-        names = "".join(f" (${{{name}}})" for name in filled.names)
-        if is_secret(key) and (filled.unset or not filled.text):
+    def fill(key: str, written: Any) -> SourcedValue:
+        named: list[str] = []
+        unset: list[str] = []
+
+        def filled(key: str, value: Any) -> Any:
+            if isinstance(value, list):
+                return [filled(key, item) for item in value]
+            if isinstance(value, dict):
+                return {name: filled(f"{key}.{name}", item) for name, item in value.items()}
+            if not isinstance(value, str):
+                return value
+            found = interpolate(value, environ)
+            problems.extend(_reference_problems(key, found.unset, found.broken, str(path)))
+            named.extend(found.names)
             # No key, rather than a piece of one; whoever needs it says which variable is missing.
-            return Given("", f"{path}{names}", value, filled.names)
-        return Given(filled.text, f"{path}{names}", value, filled.unset)
+            nothing = is_secret(key) and bool(found.unset or not found.text)
+            unset.extend(found.names if nothing else found.unset)
+            return "" if nothing else found.text
 
-    layer = _flatten(tree, model, fill, str(path))
-    layer.problems.extend(problems)
-    return layer
+        value = filled(key, written)
+        names = "".join(f" (${{{name}}})" for name in named) if isinstance(written, str) else ""
+        return SourcedValue(value, f"{path}{names}", written, tuple(unset))
+
+    source = _flatten(tree, model, fill, str(path))
+    source.problems.extend(problems)
+    return source
 
 
-def from_environment(model: type[BaseModel], environ: Mapping[str, str]) -> Layer:
+def from_environment(model: type[BaseModel], environ: Mapping[str, str]) -> SettingsSource:
     """`STEMWRIGHT_SECTION__KEY` variables. Empty ones are unset, unknown ones warned of."""
     keys = {PREFIX + path.replace(".", "__").upper(): path for path, _ in leaves(model)}
-    layer = Layer()
+    source = SettingsSource()
     # The short names first: the full ones win.
     for name, path in (SHORT_VARIABLES | keys).items():
         if value := environ.get(name):
-            layer.given[path] = Given(value, f"the environment variable {name}", value)
+            source.values[path] = SourcedValue(value, f"the environment variable {name}", value)
     known = keys.keys() | SHORT_VARIABLES.keys() | OTHER_VARIABLES
     for name in environ:
         if name.startswith(PREFIX) and name not in known:
             log.warning("%s sets nothing; did you mean %s?", name, nearest(name, list(keys)))
-    return layer
+    return source
 
 
-def from_block(block: str | BlockLike, model: type[BaseModel]) -> Layer:
+def from_block(block: str | BlockLike, model: type[BaseModel]) -> SettingsSource:
     """A Prefect Block, or the `slug/name` of a saved one, for which this imports Prefect.
 
     Raises:
@@ -127,13 +131,13 @@ def from_block(block: str | BlockLike, model: type[BaseModel]) -> Layer:
     """
     name = block if isinstance(block, str) else block.full_name
     if isinstance(block, str):
-        from blocks.base_block import load_block
+        from blocks.prefect_blocks import load_block
 
         block = load_block(block)
     return from_mapping(block.to_settings(), model, f"the Prefect block {name}")
 
 
-def nested(given: Mapping[str, Given]) -> dict[str, Any]:
+def nested(given: Mapping[str, SourcedValue]) -> dict[str, Any]:
     """Flat keys as the nested mapping that pydantic takes."""
     tree: dict[str, Any] = {}
     for path, item in given.items():
@@ -153,10 +157,10 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 def _flatten(
     tree: Mapping[str, Any],
     model: type[BaseModel],
-    give: Callable[[str, Any], Given],
+    give: Callable[[str, Any], SourcedValue],
     origin: str,
-) -> Layer:
-    layer = Layer()
+) -> SettingsSource:
+    source = SettingsSource()
     known = list(model.model_fields) + [path for path, _ in leaves(model)]
 
     def walk(branch: Mapping[str, Any], fields: type[BaseModel], prefix: str) -> None:
@@ -164,7 +168,7 @@ def _flatten(
             path = f"{prefix}{name}"
             info = fields.model_fields.get(str(name))
             if info is None:
-                layer.problems.append(Problem(unknown_key(path, known), origin))
+                source.problems.append(Problem(unknown_key(path, known), origin))
             elif value is None:
                 continue
             elif inner := _section(info.annotation):
@@ -172,12 +176,12 @@ def _flatten(
                     walk(value, inner, f"{path}.")
                 else:
                     sentence = f"{path}: must be a section of keys, not a single value."
-                    layer.problems.append(Problem(sentence, origin))
+                    source.problems.append(Problem(sentence, origin))
             else:
-                layer.given[path] = give(path, value)
+                source.values[path] = give(path, value)
 
     walk(tree, model, "")
-    return layer
+    return source
 
 
 def _reference_problems(
