@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import NetworkError, SettingsError
-from tasks.recording.faults import STAGE
 from tasks.recording.layout import REPORT, REPORTS, TRACKS
 from tasks.recording.scratch import temporary_root
+from tasks.recording.storage import Storage
+from tasks.recording.storage_errors import STAGE
 
 _AT_ONCE = 200
 _DRIVERS = {
@@ -59,8 +60,8 @@ def demand_driver(protocol: str) -> None:
         raise SettingsError(cause, remedy="Set --library to a folder or a known URL.") from error
 
 
-class ObjectStore:
-    """See `Store`."""
+class ObjectStore(Storage):
+    """See `Storage`."""
 
     remote = True
 
@@ -158,12 +159,6 @@ class ObjectStore:
     def lock(self, timeout_s: float) -> Iterator[None]:
         with self._mutex:  # this process's threads, at least
             yield
-
-    def settle(self) -> list[str]:
-        return []
-
-    def forget(self, place: str) -> None:
-        pass
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
