@@ -22,7 +22,6 @@ SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
 STEMS = ("drums", "bass", "other", "vocals")
 
-SourceKind = Literal["file", "url", "fsspec"]
 Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
 Provider = Literal["auto", "local_gpu", "cloud", "local_cpu"]
@@ -287,12 +286,13 @@ def track_label(artist: str | None, title: str | None, source: str | None) -> st
 class TrackRef(Value):
     """A row of a catalog: where a track is, and what the catalog says of it.
 
-    `source` is the absolute path or the URL. `origin` says where the row came from
-    ("songs.csv, row 12"). `extra` holds the catalog's other columns, as given.
+    `source` is the absolute path or the URL; `kind` names its kind in `tasks.sources`. `origin`
+    says where the row came from ("songs.csv, row 12"). `extra` holds the catalog's other columns,
+    as given.
     """
 
     source: str
-    kind: SourceKind
+    kind: str
     title: str = ""
     artist: str = ""
     album: str = ""
@@ -355,8 +355,8 @@ class Mixture(Value):
 
     `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
-    a downmix, a bit depth, a gain. `source_path` is the source on this disk while it is kept for an
-    upload of its own bytes; no report has it.
+    a downmix, a bit depth, a gain. `source_path` is the source's own bytes, where they are on this
+    disk and stay, or are kept for an upload; no report has it.
     """
 
     ref: TrackRef

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("flows", "deployments", "blocks", "tasks")
+SAME_MEANING = frozenset({"__init__", "separator", "rows"})
+"""Names of modules in `tasks/` that mean the same wherever they stand."""
 HEAVY = ("torch", "librosa", "pandas", "prefect", "yt_dlp", "av", "scipy", "demucs", "fastapi")
 QUICK = (
     "tasks.contracts",
@@ -35,6 +43,77 @@ def test_imports_point_one_way() -> None:
     command = (Path(sys.executable).with_name("lint-imports"), "--no-cache")
     linted = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+@cache
+def _modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name; a package goes by its own."""
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    dotted = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
+    return {name.removesuffix(".__init__"): path for name, path in dotted.items()}
+
+
+@cache
+def _exports(package: str) -> dict[str, str]:
+    """What a package passes on when it is asked for it, by its stub: a name and where it is."""
+    stub = _modules()[package].with_suffix(".pyi") if package in _modules() else ROOT
+    tree = ast.parse(stub.read_text("utf-8")) if stub.is_file() else ast.Module([], [])
+    return {
+        alias.name: f"{package}.{statement.module or alias.name}"
+        for statement in tree.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """What a module imports, inside its functions too, but for what only type checkers see."""
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for statement in node.orelse:
+            yield from _imported(statement)
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        for alias in node.names:
+            submodule = f"{node.module}.{alias.name}"
+            found = _exports(str(node.module)).get(alias.name, str(node.module))
+            yield submodule if submodule in _modules() else found
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _imported(child)
+
+
+def _needs() -> dict[str, set[str]]:
+    return {
+        name: set(_imported(ast.parse(path.read_text("utf-8")))) & _modules().keys() - {name}
+        for name, path in _modules().items()
+    }
+
+
+def test_no_module_needs_itself_on_a_detour() -> None:
+    # The error names the circle.
+    TopologicalSorter(_needs()).prepare()
+
+
+def test_a_module_s_name_says_which_it_is() -> None:
+    named: dict[str, list[str]] = defaultdict(list)
+    for name in _modules():
+        if name.startswith("tasks."):
+            named[name.rpartition(".")[2]].append(name)
+    twice = {name: found for name, found in named.items() if len(found) > 1}
+    assert {name: found for name, found in twice.items() if name not in SAME_MEANING} == {}
+    assert SAME_MEANING - {"__init__"} <= twice.keys(), "a name that stands once needs no leave"
+
+
+def test_every_logger_is_named_after_its_module() -> None:
+    made = {
+        f"{name}: {line.strip()}"
+        for name, path in _modules().items()
+        for line in path.read_text("utf-8").splitlines()
+        if re.match(r'\w+ = logging\.getLogger\((?!f"\{__name__\}\.)', line)
+    }
+    assert {one for one in made if not one.endswith(": log = logging.getLogger(__name__)")} == set()
 
 
 @pytest.mark.parametrize("package", ["tasks", "flows", "blocks"])

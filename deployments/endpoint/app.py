@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from deployments.endpoint.answers import Health, JobAnswer, job_answer, problems
@@ -60,6 +59,18 @@ def _owner(
 
 Owner = Annotated[str, Depends(_owner)]
 
+routes = APIRouter()
+"""All that is under `/` and under `/v1`."""
+
+_AUDIO = {"schema": {"type": "string", "format": "binary"}}
+_STEM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The stem.", "content": dict.fromkeys(_MEDIA.values(), _AUDIO)},
+    206: {"description": "The part of the stem that `Range` asked for."},
+}
+_NOT_WELL: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "Nothing is separated."}
+}
+
 
 def create_app(service: Service) -> FastAPI:
     """The application, whose lifespan starts and ends the service."""
@@ -80,72 +91,22 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.submits = Submits(service)
-    app.include_router(_routes())
-    app.include_router(_routes(), prefix=VERSION_PREFIX, include_in_schema=False)
+    app.include_router(routes)
+    app.include_router(routes, prefix=VERSION_PREFIX, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, response_class=Response, tags=["state"])
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.openapi = cache(partial(openapi_document, app))  # type: ignore[method-assign]
     app.add_middleware(Exchange, metrics=service.metrics)
     return app
 
 
-def _routes() -> APIRouter:
-    router = APIRouter()
-    router.add_api_route(
-        "/separate",
-        submit,
-        methods=["POST"],
-        status_code=202,
-        response_model=JobAnswer,
-        responses=problems(400, 401, 408, 413, 415, 422, 429, 503, 507),
-        openapi_extra=SUBMIT_BODY,
-        tags=["jobs"],
-    )
-    router.add_api_route(
-        "/jobs/{job_id}",
-        job,
-        methods=["GET"],
-        response_model=JobAnswer,
-        responses=problems(401, 404),
-        tags=["jobs"],
-    )
-    router.add_api_route(
-        "/jobs/{job_id}",
-        forget,
-        methods=["DELETE"],
-        status_code=204,
-        responses=problems(401, 404),
-        tags=["jobs"],
-    )
-    audio = {"schema": {"type": "string", "format": "binary"}}
-    found: dict[int | str, dict[str, Any]] = {
-        200: {"description": "The stem.", "content": dict.fromkeys(_MEDIA.values(), audio)},
-        206: {"description": "The part of the stem that `Range` asked for."},
-    }
-    router.add_api_route(
-        "/jobs/{job_id}/stems/{file}",
-        stem,
-        methods=["GET"],
-        response_class=FileResponse,
-        responses=found | problems(401, 404, 416),
-        tags=["jobs"],
-    )
-    router.add_api_route(
-        "/jobs/{job_id}/stems/{file}", stem, methods=["HEAD"], include_in_schema=False
-    )
-    router.add_api_route(
-        "/healthz",
-        health,
-        methods=["GET"],
-        response_model=Health,
-        responses={503: {"model": Health, "description": "Nothing is separated."}},
-        tags=["state"],
-    )
-    return router
-
-
+@routes.post(
+    "/separate",
+    status_code=202,
+    responses=problems(400, 401, 408, 413, 415, 422, 429, 503, 507),
+    openapi_extra=SUBMIT_BODY,
+    tags=["jobs"],
+)
 async def submit(
     request: Request,
     owner: Owner,
@@ -160,36 +121,40 @@ async def submit(
     """Have a file separated. Answers once the upload is stored; the job waits for its turn."""
     submits: Submits = request.app.state.submits
     try:
-        made = await submits.take(
-            request.stream(),
-            owner=owner,
-            content_type=request.headers.get("content-type"),
-            content_length=_length(request),
-            idempotency_key=idempotency_key,
-        )
+        made = await submits.take(request, owner, idempotency_key)
     except ClientDisconnect:
         raise Refused(_CLIENT_GONE, "The client closed the connection.") from None
     request.scope[JOB_ID] = made.job_id
     return await asyncio.to_thread(_answer, request, made)
 
 
+@routes.get("/jobs/{job_id}", responses=problems(401, 404), tags=["jobs"])
 def job(request: Request, job_id: str, owner: Owner) -> JobAnswer:
     """A job as it stands. Ask again with growing pauses until it is `complete` or `failed`."""
     return _answer(request, _service(request).job(job_id, owner))
 
 
+@routes.delete("/jobs/{job_id}", status_code=204, responses=problems(401, 404), tags=["jobs"])
 def forget(request: Request, job_id: str, owner: Owner) -> Response:
     """Forget a job and its stems; a separation under way is stopped."""
     _service(request).forget(job_id, owner)
     return Response(status_code=204)
 
 
+@routes.head("/jobs/{job_id}/stems/{file}", include_in_schema=False)
+@routes.get(
+    "/jobs/{job_id}/stems/{file}",
+    response_class=FileResponse,
+    responses=_STEM | problems(401, 404, 416),
+    tags=["jobs"],
+)
 def stem(request: Request, job_id: str, file: str, owner: Owner) -> FileResponse:
     """One stem. Ranges are answered, so that a broken download can go on."""
     path = _service(request).stem(job_id, file, owner)
     return FileResponse(path, media_type=_MEDIA.get(path.suffix), filename=path.name)
 
 
+@routes.get("/healthz", responses=_NOT_WELL, tags=["state"])
 def health(request: Request, response: Response) -> Health:
     """Whether the service separates. Needs no key."""
     found = _service(request).health
@@ -217,21 +182,6 @@ def _base_url(request: Request, service: Service) -> str:
     base = str(request.base_url).rstrip("/")
     asked_there = request.url.path.startswith(f"{urlsplit(base).path}{VERSION_PREFIX}/")
     return f"{base}{VERSION_PREFIX if asked_there else ''}"
-
-
-def _length(request: Request) -> int | None:
-    said = request.headers.get("content-length", "")
-    return int(said) if said.isdecimal() else None
-
-
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)
-    return JSONResponse({"detail": error.detail}, error.status, error.headers)
-
-
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

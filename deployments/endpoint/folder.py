@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from tasks.errors import SettingsError
 
@@ -27,20 +27,19 @@ class DataFolder:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._jobs, self._uploads):
                 folder.mkdir(exist_ok=True)
-            self._lock: IO[str] = (path / "lock").open("w")
+            # Closed by another thread than the one that opens it; a process that dies lets go.
+            self._lock = FileLock(path / "lock", timeout=0, thread_local=False)
+            self._lock.acquire()
+        except Timeout:
+            raise SettingsError(
+                f"another endpoint uses the data folder {path}.",
+                remedy="Stop it, or name another folder with --data.",
+            ) from None
         except OSError as error:
             raise SettingsError(
                 f"the data folder {path} can't be used: {(error.strerror or str(error)).lower()}.",
                 remedy="Name another one with --data.",
             ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise SettingsError(
-                f"another endpoint uses the data folder {path}.",
-                remedy="Stop it, or name another folder with --data.",
-            ) from None
 
     @property
     def database(self) -> Path:
@@ -55,7 +54,7 @@ class DataFolder:
         return self.path / "uploads"
 
     def close(self) -> None:
-        self._lock.close()
+        self._lock.release()
 
     def new_upload(self) -> Path:
         """A name for an upload that is yet to come."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.errors import SettingsError
 
-log = logging.getLogger("stemwright.endpoint")
+log = logging.getLogger(__name__)
 
 VARIABLE = "STEMWRIGHT_ENDPOINT_KEYS"
 SHORTEST = 8

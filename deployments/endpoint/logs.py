@@ -39,7 +39,7 @@ def set_up_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    for name in ("stemwright", "deployments", "tasks", "uvicorn"):
+    for name in ("deployments", "tasks", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True

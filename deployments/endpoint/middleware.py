@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.endpoint.metrics import Metrics
 
-log = logging.getLogger("stemwright.endpoint")
+log = logging.getLogger(__name__)
 
 JOB_ID = "stemwright.job_id"
 """Where in its scope a request that makes a job leaves its id, for the log."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 import errno
 import sqlite3
 
+from starlette.exceptions import HTTPException
 
-class Refused(Exception):
+
+class Refused(HTTPException):
     """A status other than 2xx, and the sentence that goes with it.
 
     Args:
         status: As in HTTP.
         detail: For the caller's eyes: what was wrong and what to do, and nothing of this machine.
-        headers: Such as `Retry-After`.
+        headers: Such as `Retry_After`.
     """
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
-        super().__init__(f"{status}: {detail}")
-        self.status = status
-        self.detail = detail
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(status, detail, named)
 
 
 def unknown_job() -> Refused:
@@ -30,10 +30,7 @@ def unknown_job() -> Refused:
 def unwritable(error: OSError | sqlite3.Error) -> Refused:
     """An upload that this machine couldn't keep."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if getattr(error, "errno", None) in full or _errorname(error) == "SQLITE_FULL":
+    name = getattr(error, "sqlite_errorname", "")
+    if getattr(error, "errno", None) in full or name == "SQLITE_FULL":
         return Refused(507, "The service's disk is full. Try again later.", Retry_After="300")
     return Refused(500, "The service couldn't store the upload. Try again later.")
-
-
-def _errorname(error: Exception) -> str:
-    return str(getattr(error, "sqlite_errorname", ""))

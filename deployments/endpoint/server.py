@@ -15,7 +15,7 @@ from deployments.endpoint.service import Service
 from deployments.endpoint.settings import VERSION_PREFIX, EndpointSettings, is_loopback
 from tasks.errors import SettingsError
 
-log = logging.getLogger("stemwright.endpoint")
+log = logging.getLogger(__name__)
 
 _OPEN_ANSWERS_S = 10
 # Longer than clients keep an idle connection: else one closes just as the next request comes.

@@ -19,7 +19,7 @@ from deployments.endpoint.separators import Separators
 from deployments.endpoint.settings import EndpointSettings
 from deployments.endpoint.worker import Worker
 
-log = logging.getLogger("stemwright.endpoint")
+log = logging.getLogger(__name__)
 
 _SHORTEST_SWEEP_S, _LONGEST_SWEEP_S = 0.05, 60.0
 _LAST_SEGMENT_S = 60.0

@@ -8,9 +8,11 @@ import sqlite3
 import time
 import uuid
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from fastapi import Request
 
 from deployments.endpoint.failures import in_words
 from deployments.endpoint.jobs import Job
@@ -26,7 +28,9 @@ from deployments.endpoint.uploads import (
 )
 from tasks.errors import InputError, SourceRefused
 
-log = logging.getLogger("stemwright.endpoint")
+log = logging.getLogger(__name__)
+
+Read = Callable[[Path | None], Awaitable[Upload]]
 
 _LONGEST_KEY = 255
 _SPARE_BYTES = 256 * 1024**2
@@ -46,47 +50,45 @@ class Submits:
             weakref.WeakValueDictionary()
         )
 
-    async def take(
-        self,
-        body: AsyncIterator[bytes],
-        *,
-        owner: str,
-        content_type: str | None,
-        content_length: int | None,
-        idempotency_key: str | None,
-    ) -> Job:
+    async def take(self, request: Request, owner: str, idempotency_key: str | None) -> Job:
         """Read a submit and queue it; a repeated one answers the first job.
 
         Raises:
             Refused: 400, 408, 413, 415, 422, 429, 503 or 507.
+            ClientDisconnect: The sender has gone.
         """
         self._check_open()
-        boundary = boundary_of(content_type)
+        boundary = boundary_of(request.headers.get("content-type"))
         most = self._service.settings.max_upload_bytes
-        if content_length is not None and content_length > most + FORM_OVERHEAD_BYTES:
+        length = _length(request)
+        if length > most + FORM_OVERHEAD_BYTES:
             raise too_large(most)
+
+        async def read(path: Path | None) -> Upload:
+            return await receive_upload(
+                request.stream(),
+                boundary,
+                path,
+                max_bytes=most,
+                stall_s=self._service.settings.stall_timeout_s,
+                count=self._service.metrics.upload_bytes.inc,
+            )
+
         if idempotency_key is None:
-            return await self._first(body, boundary, owner, content_length, None)
+            return await self._first(read, owner, length, None)
         _check_key(idempotency_key)
         turn = self._turns.setdefault((owner, idempotency_key), asyncio.Lock())
         async with turn:
             job = await asyncio.to_thread(self._service.store.find, owner, idempotency_key)
             if job is None:
-                return await self._first(body, boundary, owner, content_length, idempotency_key)
-            return await self._again(body, boundary, job)
+                return await self._first(read, owner, length, idempotency_key)
+            return _again(await read(None), job)
 
-    async def _first(
-        self,
-        body: AsyncIterator[bytes],
-        boundary: bytes,
-        owner: str,
-        content_length: int | None,
-        idempotency_key: str | None,
-    ) -> Job:
+    async def _first(self, read: Read, owner: str, length: int, idempotency_key: str | None) -> Job:
         async with self._place():
-            self._check_room(content_length or 0)
+            self._check_room(length)
             path = self._service.folder.new_upload()
-            upload = await self._read(body, boundary, path)
+            upload = await read(path)
             try:
                 job = await asyncio.to_thread(self._accept, upload, path, owner, idempotency_key)
             finally:
@@ -95,28 +97,6 @@ class Submits:
         about = {"job_id": job.job_id, "model": job.model, "bytes": job.upload_bytes}
         log.info("accepted", extra=about)
         return job
-
-    async def _again(self, body: AsyncIterator[bytes], boundary: bytes, job: Job) -> Job:
-        upload = await self._read(body, boundary, None)
-        if read_order(upload.fields).fingerprint(upload.sha256) != job.fingerprint:
-            raise Refused(
-                422,
-                "This Idempotency-Key was used for other audio or other fields. Use a new key for "
-                "another submit.",
-            )
-        log.info("repeated", extra={"job_id": job.job_id})
-        return job
-
-    async def _read(self, body: AsyncIterator[bytes], boundary: bytes, path: Path | None) -> Upload:
-        settings = self._service.settings
-        return await receive_upload(
-            body,
-            boundary,
-            path,
-            max_bytes=settings.max_upload_bytes,
-            stall_s=settings.stall_timeout_s,
-            count=self._service.metrics.upload_bytes.inc,
-        )
 
     def _accept(self, upload: Upload, path: Path, owner: str, idempotency_key: str | None) -> Job:
         service = self._service
@@ -174,6 +154,28 @@ class Submits:
     def _check_room(self, needed: int) -> None:
         if self._service.folder.free_bytes() < needed + _SPARE_BYTES:
             raise Refused(507, "The service's disk is full. Try again later.", Retry_After="300")
+
+
+def _again(upload: Upload, job: Job) -> Job:
+    """Return the first job, if the repeat asks for the same.
+
+    Raises:
+        Refused: 422, it doesn't.
+    """
+    if read_order(upload.fields).fingerprint(upload.sha256) != job.fingerprint:
+        raise Refused(
+            422,
+            "This Idempotency-Key was used for other audio or other fields. Use a new key for "
+            "another submit.",
+        )
+    log.info("repeated", extra={"job_id": job.job_id})
+    return job
+
+
+def _length(request: Request) -> int:
+    """The length that the request declares; 0 where it declares none."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else 0
 
 
 def _check_key(key: str) -> None:

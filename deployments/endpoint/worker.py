@@ -18,7 +18,7 @@ from tasks.errors import DeadlineMissed, Interrupted
 from tasks.separation.deadline import default_deadline_s
 from tasks.separation.device_lock import DeviceLock
 
-log = logging.getLogger("stemwright.endpoint")
+log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
 _PAUSE_S = 5.0

@@ -15,7 +15,7 @@ import torch
 from tests.endpoint.house import Client, Endpoint, running
 from tests.tiny_model import make_tiny_model
 
-LOGGERS = ("", "stemwright", "stemwright.endpoint", "deployments", "tasks", "uvicorn")
+LOGGERS = ("", "deployments", "deployments.endpoint", "tasks", "uvicorn")
 
 Runner = Callable[..., AbstractContextManager[Endpoint]]
 

@@ -29,14 +29,14 @@ class Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
 
-    def with_context(self, message: str) -> list[dict[str, object]]:
+    def saying(self, message: str) -> list[dict[str, object]]:
         parsed = [json.loads(line) for line in self.lines]
         return [line for line in parsed if line["message"] == message]
 
 
 @pytest.fixture
 def written() -> Iterator[Lines]:
-    logger = logging.getLogger("stemwright.endpoint")
+    logger = logging.getLogger("deployments.endpoint")
     handler, level = Lines(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
@@ -95,7 +95,7 @@ def test_lines_are_json_with_ids_and_no_secrets(start: Runner, written: Lines) -
         client.ended(made["job_id"])
         answer = client.ask("GET", "/jobs/x", headers={"x-request-id": "no id\x7f"})
         assert answer.headers["x-request-id"] != "no id\x7f"
-    requests = written.with_context("request")
+    requests = written.saying("request")
     asked = next(line for line in requests if line["request_id"] == "trace-17")
     assert asked["route"] == "/jobs/{job_id}"
     assert asked["job_id"] == made["job_id"]
@@ -103,7 +103,7 @@ def test_lines_are_json_with_ids_and_no_secrets(start: Runner, written: Lines) -
     assert isinstance(asked["duration_ms"], float)
     took = [line for line in requests if line["route"] == "/separate"]
     assert took[-1]["job_id"] == made["job_id"]
-    ended = [line for line in written.with_context("job ended") if line["job_id"] == made["job_id"]]
+    ended = [line for line in written.saying("job ended") if line["job_id"] == made["job_id"]]
     assert ended[0]["status"] == "complete"
     everything = "\n".join(written.lines)
     for hidden in (KEY, OTHER_KEY, "wrong-but-secret", "unreleased", "Bearer"):

@@ -26,7 +26,7 @@ AGREES_DB = 40.0
 _GAINS = 1.05
 _BATCHES = (1, 2, 4, 8, 16, 32)
 _REPEATS = 3
-_PIECE = Path(__file__).parents[2] / "catalog" / "bundled" / "costa_lenta" / "mixture.flac"
+_PIECE = Path(__file__).parents[2] / "sources" / "bundled" / "costa_lenta" / "mixture.flac"
 
 
 class Trial(Value):

@@ -19,7 +19,7 @@ from tests.data.studio.compose import DORIAN, MAJOR, MINOR, Layer, Style, compos
 from tests.data.studio.render import Synthesizer, render_stems
 from tests.data.studio.score import SAMPLE_RATE, STEMS, Singer
 
-BUNDLED = Path(__file__).parents[3] / "tasks" / "catalog" / "bundled"
+BUNDLED = Path(__file__).parents[3] / "tasks" / "sources" / "bundled"
 ARTIST = "Stemwright Studio"
 LICENCE = "CC0-1.0"
 
