@@ -10,7 +10,7 @@ from typing import Any
 from tasks.contracts import Failure
 from tasks.recording import tables
 from tasks.recording.keys import digest
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -141,7 +141,7 @@ class _Loader:
             self.rows.append((digest(name, separation), time, seen, row["track_id"]))
 
 
-def load(store: Store, separation_ids: Collection[str] | None) -> LibraryIndex:
+def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex:
     """Read the tables into an index; of finished separations only those of `separation_ids`."""
     names = ["source", "fingerprint", "track_id", "separation_id", "aliases", "created_at"]
     aliases = tables.read(store, "aliases").to_pylist()

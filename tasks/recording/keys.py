@@ -9,7 +9,7 @@ from hashlib import blake2b
 from tasks.errors import ProtocolError
 from tasks.recording import tables
 from tasks.recording.layout import Key
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class RowKeys:
         self._number: dict[str, int] = {}
         self._of: dict[int, int] = {}
 
-    def refresh(self, store: Store) -> None:
+    def refresh(self, store: Storage) -> None:
         """Take in the files that came, and forget those that went."""
         present = tables.files_of(store, "tracks")
         for gone in self._number.keys() - set(present):
@@ -55,7 +55,7 @@ class RowKeys:
         return self._files[number]
 
 
-def _keys_in(store: Store, file: str) -> list[Key]:
+def _keys_in(store: Storage, file: str) -> list[Key]:
     try:
         found = tables.read(store, "tracks", ["track_id", "separation_id"], [file])
     except ProtocolError as error:

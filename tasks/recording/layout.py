@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tasks.errors import ProtocolError
-from tasks.recording.faults import STAGE
+from tasks.recording.storage_errors import STAGE
 
 REPORT = "report.json"
 TRACKS = "tracks"
