@@ -228,7 +228,8 @@ def _rows(file: IO[bytes], suffix: str) -> Rows:
         return
     read: Callable[[IO[str]], Rows] = TEXT_READERS[suffix]
     try:
-        yield from read(as_text(file))
+        with as_text(file) as text:
+            yield from read(text)
     except UnicodeError as error:
         yield CatalogError(f"the file can't be decoded: {error}.", remedy="Save it as UTF-8.")
 
