@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.contracts import Failure, TrackRef
 from tasks.recording import LibraryIndex
-from tasks.sources import fingerprint
+from tasks.sources import fingerprint, source_of
 
 # Only these are about the very bytes. What was missing may be there now, what was not allowed may
 # be now, and a limit may have been raised: asking again is cheap.
@@ -20,6 +20,6 @@ def remembered_failure(ref: TrackRef, index: LibraryIndex) -> Failure | None:
     earlier = index.failed(ref.source, mark)
     if earlier is None or earlier.error_type not in SETTLED:
         return None
-    if ref.kind == "file" and (not mark or earlier.fingerprint != mark):
+    if source_of(ref).is_local and (not mark or earlier.fingerprint != mark):
         return None
     return earlier

@@ -159,7 +159,7 @@ class _Look:
 
     def _at(self, ref: TrackRef) -> PlannedTrack:
         from tasks.normalize import duration_s, identify
-        from tasks.sources import fingerprint, ingest
+        from tasks.sources import fingerprint, ingest, source_of
 
         planned = PlannedTrack(source=ref.source, label=ref.label, action="separate")
         mark = fingerprint(ref)
@@ -172,7 +172,7 @@ class _Look:
         if earlier:
             why = f"failed earlier: {earlier.message} (--retry-failed tries it again)"
             return planned.model_copy(update={"action": "refused", "why": why})
-        if ref.kind != "file":
+        if not source_of(ref).is_local:
             why = "has to be fetched to be looked at"
             return planned.model_copy(update={"action": "unseen", "why": why})
         # A local file is only looked at here, and stays where it is.

@@ -14,8 +14,7 @@ from flows.run import run_tracks, settings_of
 from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
 from tasks.contracts import TrackRef
-from tasks.sources import read_catalog
-from tasks.sources.suffixes import AUDIO_SUFFIXES, suffix_of
+from tasks.sources import read_catalog, source_for, source_of
 
 COUNTED = 20_000
 """Catalogs are read lazily; a small local one is counted first, so that a share can be shown."""
@@ -58,17 +57,13 @@ def separate_catalog(
 
 def _count(tracks: CatalogSources) -> int | None:
     """How many tracks there are, where telling costs next to nothing; else None."""
-    if any(source == "-" or "://" in source for source in tracks.sources):
+    if not all(source_for(source).is_cheap_to_count(source) for source in tracks.sources):
         return None
     # Asking each address in a catalog whether it is a playlist is the run's work, not the count's.
     refs = read_catalog(tracks.sources, offline=True, limit=tracks.limit or None)
     counted = 0
     for ref in islice(refs, COUNTED):
         counted += 1
-        if isinstance(ref, TrackRef) and ref.kind == "url" and not _is_audio(ref.source):
+        if isinstance(ref, TrackRef) and not source_of(ref).is_cheap_to_count(ref.source):
             return None
     return counted if counted < COUNTED else None
-
-
-def _is_audio(url: str) -> bool:
-    return suffix_of(url) in AUDIO_SUFFIXES

@@ -22,7 +22,6 @@ SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
 STEMS = ("drums", "bass", "other", "vocals")
 
-SourceKind = Literal["file", "url", "fsspec"]
 Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
 Provider = Literal["auto", "local_gpu", "cloud", "local_cpu"]
@@ -287,12 +286,13 @@ def track_label(artist: str | None, title: str | None, source: str | None) -> st
 class TrackRef(Value):
     """A row of a catalog: where a track is, and what the catalog says of it.
 
-    `source` is the absolute path or the URL. `origin` says where the row came from
-    ("songs.csv, row 12"). `extra` holds the catalog's other columns, as given.
+    `source` is the absolute path or the URL; `kind` names its kind in `tasks.sources`. `origin`
+    says where the row came from ("songs.csv, row 12"). `extra` holds the catalog's other columns,
+    as given.
     """
 
     source: str
-    kind: SourceKind
+    kind: str
     title: str = ""
     artist: str = ""
     album: str = ""
@@ -355,8 +355,8 @@ class Mixture(Value):
 
     `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
-    a downmix, a bit depth, a gain. `source_path` is the source on this disk while it is kept for an
-    upload of its own bytes; no report has it.
+    a downmix, a bit depth, a gain. `source_path` is the source's own bytes, where they are on this
+    disk and stay, or are kept for an upload; no report has it.
     """
 
     ref: TrackRef
@@ -468,9 +468,9 @@ class Estimate(Value):
     """How good something is, estimated without ground truth. `reasons` are codes.
 
     Between `estimated_si_sdr_low_db` and `…_high_db` the true SI-SDR lies four times in five.
-    `warnings` are oddities too uncertain to change a verdict. `percentile` (0 to 100) and `robust_z`
-    say where the score stands in a population of this library, `population`, of `population_size`;
-    null and empty before `review` has made one.
+    `warnings` are oddities too uncertain to change a verdict. `percentile` (0 to 100) and
+    `robust_z` say where the score stands in a population of this library, `population`, of
+    `population_size`; null and empty before `review` has made one.
     """
 
     score: MaybeFloat
@@ -513,6 +513,18 @@ class QualityReport(Estimate):
     residual_db: MaybeFloat = None
     spectral_entropy_mixture: MaybeFloat = None
     spectral_entropy_delta_mean: MaybeFloat = None
+
+    @property
+    def every_detail(self) -> tuple[Reason, ...]:
+        """The details of the track and of its stems, each once."""
+        own = (detail for stem in self.stems.values() for detail in stem.details)
+        return tuple(dict.fromkeys((*self.details, *own)))
+
+    @property
+    def every_warning(self) -> tuple[Reason, ...]:
+        """The same for what is too uncertain to change a verdict."""
+        own = (warning for stem in self.stems.values() for warning in stem.warnings)
+        return tuple(dict.fromkeys((*self.warnings, *own)))
 
 
 class Run(Value):
@@ -561,21 +573,21 @@ class TrackReport(Value):
 
 
 class Failure(Value):
-    """One failed attempt at one track."""
+    """One failed attempt at one track: a row of `reports/failures`, its fields in this order."""
 
-    source: str
-    label: str = ""
     track_id: str | None = None
+    source: str
     stage: str
     error_type: str
     message: str
-    remedy: str = ""
     retryable: bool
-    input_error: bool = False
-    fingerprint: str = ""
     attempt: int = 1
     run_id: str = ""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    label: str = ""
+    remedy: str = ""
+    input_error: bool = False
+    fingerprint: str = ""
 
     @classmethod
     def of(

@@ -44,14 +44,16 @@ def reports(
     Example: stemwright reports --library ./library --verdict review --csv review.csv
     """
     from blocks.settings import load_settings
+    from flows.reviewing import with_standings
     from tasks.recording import Library
 
+    chosen = verdict.value if verdict else None
     with errors_shown(as_json):
         settings = load_settings(config, {"library": library} if library else {})
         place = Library(settings.library)
         if rebuild:
             _rebuild(place)
-        frame = place.failures() if failures else _reports(place, verdict)
+        frame = place.failures() if failures else with_standings(place, place.newest(chosen))
         if csv is not None:
             _write(frame, csv)
         rows = rows_of(frame)
@@ -61,7 +63,7 @@ def reports(
         elif failures:
             _show_failures(rows, place.url)
         else:
-            _show(rows, place.url, verdict)
+            _show(rows, place.url, chosen)
         if csv is not None:
             err.print(f"Wrote {many(len(rows), 'row')} to {safe(csv)}.")
 
@@ -74,20 +76,6 @@ def _rebuild(place: Library) -> None:
     err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
 
 
-def _reports(place: Library, verdict: opt.VerdictOption | None) -> pd.DataFrame:
-    from flows.reviewing import with_standings
-
-    return with_standings(place, _newest(place.tracks(), verdict))
-
-
-def _newest(frame: pd.DataFrame, verdict: opt.VerdictOption | None) -> pd.DataFrame:
-    """The newest report of each track, those with this verdict, worst first."""
-    newest = frame.drop_duplicates("track_id", keep="last")
-    if verdict is not None:
-        newest = newest[newest["verdict"] == verdict.value]
-    return newest.sort_values("score", kind="stable", na_position="last")
-
-
 def _write(frame: pd.DataFrame, csv: Path) -> None:
     try:
         frame.to_csv(csv, index=False)
@@ -97,12 +85,14 @@ def _write(frame: pd.DataFrame, csv: Path) -> None:
         ) from error
 
 
-def _show(rows: list[dict[str, Any]], library: str, verdict: opt.VerdictOption | None) -> None:
+def _show(rows: list[dict[str, Any]], library: str, verdict: str | None) -> None:
+    from tasks.recording import TrackRow
+
     if not rows:
-        what = f" with the verdict {verdict.value}" if verdict else ""
+        what = f" with the verdict {verdict}" if verdict else ""
         out.print(f"No reports{what} in {safe(library)}.")
         return
-    out.print(quality_table(rows, out.width))
+    out.print(quality_table(map(TrackRow.read, rows), out.width))
     verdicts = Counter(row["verdict"] for row in rows)
     sums = ", ".join(f"{verdicts[name]:,} {name}" for name in COLOUR if verdicts[name])
     out.print(f"{many(len(rows), 'track')} in {safe(library)}: {sums}.")

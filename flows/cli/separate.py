@@ -13,7 +13,8 @@ from flows.cli.console import busy, complain, errors_shown, out, print_json, saf
 if TYPE_CHECKING:
     from blocks.settings import StemwrightSettings
     from flows.assemble import Choice
-    from flows.summary import RunSummary
+    from flows.summary import RunSummary, TrackLine
+    from tasks.recording import TrackRow
 
 SHOWN = 50
 """Rows of a table on the terminal; the library has them all."""
@@ -154,28 +155,22 @@ def show(summary: RunSummary) -> None:
     out.print(f"Tables:  {safe(summary.library)}/reports", soft_wrap=True)
 
 
-def _rows(summary: RunSummary) -> tuple[list[dict[str, Any]], int]:
+def _rows(summary: RunSummary) -> tuple[list[TrackRow | TrackLine], int]:
     """The table's rows: what this run made, then what was there already; and how many are left out.
 
     What was there is read from the library, once a track, however many sources named it.
     """
-    made = [line.model_dump() for line in summary.tracks if line.status == "done"]
-    shown = made[:SHOWN]
-    present: list[dict[str, Any]] = []
-    if len(shown) < SHOWN:
-        mine = {(row["track_id"], row["separation_id"]) for row in made}
-        present = _present(summary, mine)
-    left_out = max(0, len(made) + len(present) - SHOWN) + max(0, summary.done - len(made))
-    return [*shown, *present[: SHOWN - len(shown)]], left_out
+    from tasks.recording import Library, TrackRow
 
-
-def _present(summary: RunSummary, mine: set[tuple[Any, Any]]) -> list[dict[str, Any]]:
-    from flows.cli.tables import rows_of
-    from tasks.recording import Library
-
+    made = [line for line in summary.tracks if line.status == "done"]
+    shown: list[TrackRow | TrackLine] = [*made[:SHOWN]]
+    left_out = max(0, len(made) - SHOWN) + max(0, summary.done - len(made))
+    mine = {(line.track_id, line.separation_id) for line in made}
     wanted = {(line.track_id, line.separation_id) for line in summary.tracks} - mine
-    if not wanted:
-        return []
+    room = SHOWN - len(shown)
+    if not wanted or not room:
+        return shown, left_out
     frame = Library(summary.library).tracks()
-    keys = frame.set_index(["track_id", "separation_id"]).index
-    return rows_of(frame[keys.isin(wanted)])
+    present = frame[frame.set_index(["track_id", "separation_id"]).index.isin(wanted)]
+    shown += [TrackRow.read(row) for row in present.head(room).to_dict("records")]
+    return shown, left_out + max(0, len(present) - room)

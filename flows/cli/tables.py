@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -16,14 +15,17 @@ from flows.cli.console import plain
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flows.summary import TrackLine
+    from tasks.recording import TrackRow
+
 COLOUR = {"pass": "green", "review": "yellow", "fail": "red"}
 
 NARROW = 100
 """Columns under which the table leaves out what the reports have anyway."""
 
 
-def quality_table(rows: Iterable[Mapping[str, Any]], width: int) -> Table:
-    """A row a track: verdict, score and its percentile, the estimated SI-SDR, and why.
+def quality_table(rows: Iterable[TrackRow | TrackLine], width: int) -> Table:
+    """Return a row a track: verdict, score and its percentile, the estimated SI-SDR, and why.
 
     Args:
         rows: Rows of `reports/tracks`, or of a run's summary.
@@ -31,90 +33,65 @@ def quality_table(rows: Iterable[Mapping[str, Any]], width: int) -> Table:
     """
     wide = width >= NARROW
     shown = list(rows)
-    services = wide and any(row.get("engine") == "cloud" for row in shown)
-    ranked = wide and any(number(row.get("percentile"), 0) != "–" for row in shown)
+    services = wide and any(row.engine == "cloud" for row in shown)
+    ranked = wide and any(row.percentile is not None for row in shown)
+    numbers: dict[str, Any] = {"justify": "right", "no_wrap": True}
+    columns: list[tuple[bool, str, Callable[[Any], str | Text], dict[str, Any]]] = [
+        (True, "track", lambda row: Text(plain(row.label)), {"min_width": 18 if wide else 14}),
+        (True, "length", lambda row: length(row.duration_s), numbers),
+        (True, "verdict", _verdict, {"no_wrap": True}),
+        (True, "score", lambda row: number(row.score, 2), numbers),
+        (ranked, "percentile", lambda row: number(row.percentile, 0), numbers),
+        (wide, "est. SI-SDR", _estimate, numbers),
+        (wide, "residual", lambda row: number(row.residual_db, 1, " dB"), numbers),
+        (True, "speed", lambda row: number(row.realtime_factor, 1, "×"), numbers),
+        (services, "by", lambda row: plain(row.provider or "–"), {"no_wrap": True}),
+        (services, "cost", lambda row: f"${row.cost_usd:.2f}" if row.cost_usd else "–", numbers),
+        (True, "why", lambda row: plain(few(row.reasons, 2 if wide else 1)), {}),
+    ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("track", overflow="fold", min_width=18 if wide else 14)
-    table.add_column("length", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    if ranked:
-        table.add_column("percentile", justify="right", no_wrap=True)
-    if wide:
-        table.add_column("est. SI-SDR", justify="right", no_wrap=True)
-        table.add_column("residual", justify="right", no_wrap=True)
-    table.add_column("speed", justify="right", no_wrap=True)
-    if services:
-        table.add_column("by", no_wrap=True)
-        table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    columns = [column for column in columns if column[0]]
+    for _, name, _, options in columns:
+        table.add_column(name, **{"overflow": "fold"} | options)
     for row in shown:
-        verdict = str(row.get("verdict") or "")
-        measures = [
-            estimate(row),
-            number(row.get("residual_db"), 1, " dB"),
-        ]
-        table.add_row(
-            Text(plain(row.get("label") or track_name(row))),
-            length(row.get("duration_s")),
-            f"[{COLOUR.get(verdict, 'dim')}]{verdict or '–'}[/]",
-            number(row.get("score"), 2),
-            *([number(row.get("percentile"), 0)] if ranked else ()),
-            *(measures if wide else ()),
-            number(row.get("realtime_factor"), 1, "×"),
-            *(_made_by(row) if services else ()),
-            plain(few(codes(row.get("reasons")), 2 if wide else 1)),
-        )
+        table.add_row(*(cell(row) for _, _, cell, _ in columns))
     return table
 
 
-def _made_by(row: Mapping[str, Any]) -> tuple[str, str]:
-    cost = row.get("cost_usd")
-    return plain(row.get("provider") or "–"), f"${cost:.2f}" if cost else "–"
+def _verdict(row: TrackRow) -> str:
+    return f"[{COLOUR.get(row.verdict or '', 'dim')}]{row.verdict or '–'}[/]"
+
+
+def _estimate(row: TrackRow) -> str:
+    """Return an estimated SI-SDR with its interval: "7.1 dB (4…10)"."""
+    middle = number(row.estimated_si_sdr_db, 1, " dB")
+    low, high = row.estimated_si_sdr_low_db, row.estimated_si_sdr_high_db
+    known = low is not None and high is not None
+    return f"{middle} ({number(low, 0)}…{number(high, 0)})" if known else middle
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table's rows in plain JSON types; what is unknown is null, not pandas' not-a-number."""
+    """Return a table's rows in plain JSON types; what is unknown is null, not pandas' own."""
     rows: list[dict[str, Any]] = json.loads(
         frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
     )
     return rows
 
 
-def track_name(row: Mapping[str, Any]) -> str:
-    """ "Artist – Title", or the end of the source."""
-    named = " – ".join(str(row[key]) for key in ("artist", "title") if row.get(key))
-    return (named or str(row.get("source", "")).rstrip("/").rsplit("/", 1)[-1])[:120]
-
-
-def codes(reasons: Any) -> list[str]:
-    """Reason codes, whether a list or the JSON of one."""
-    return json.loads(reasons) if isinstance(reasons, str) else list(reasons or [])
-
-
-def few(reasons: list[str], shown: int = 2) -> str:
-    """The worst reasons in words; the report has them all."""
+def few(reasons: Sequence[str], shown: int = 2) -> str:
+    """Return the worst reasons in words; the report has them all."""
     more = f" +{len(reasons) - shown}" if len(reasons) > shown else ""
     return ", ".join(reason.replace("_", " ") for reason in reasons[:shown]) + more
 
 
-def number(value: Any, digits: int, unit: str = "") -> str:
-    """A rounded number with its unit; "–" where there is none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return f"{value:z.{digits}f}{unit}"
+def number(value: float | None, digits: int, unit: str = "") -> str:
+    """Return a rounded number with its unit; "–" where there is none."""
+    return "–" if _unknown(value) else f"{value:z.{digits}f}{unit}"
 
 
-def estimate(row: Mapping[str, Any]) -> str:
-    """An estimated SI-SDR with its interval: "7.1 dB (4…10)"."""
-    middle = number(row.get("estimated_si_sdr_db"), 1, " dB")
-    low, high = (number(row.get(f"estimated_si_sdr_{end}_db"), 0) for end in ("low", "high"))
-    return middle if "–" in (low, high) else f"{middle} ({low}…{high})"
-
-
-def length(seconds: Any) -> str:
-    """Seconds as "3:05" or "1:02:03"."""
-    if seconds is None or (isinstance(seconds, float) and math.isnan(seconds)):
+def length(seconds: float | None) -> str:
+    """Return seconds as "3:05" or "1:02:03"."""
+    if seconds is None or _unknown(seconds):
         return "–"
     whole = max(0, round(seconds))
     if whole < 3600:
@@ -122,6 +99,10 @@ def length(seconds: Any) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
+def _unknown(value: float | None) -> bool:
+    return value is None or value != value
+
+
 def many(count: int, what: str) -> str:
-    """ "1 track", "2 tracks"."""
+    """Return "1 track", "2 tracks"."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -102,6 +102,7 @@ def _mixture_of(audio: SourceAudio, folder: Path, policy: AudioPolicy) -> Mixtur
         fingerprint=audio.fingerprint,
         tags=audio.tags,
         notes=notes,
+        source_path=None if audio.in_scratch else audio.path,
     )
 
 

@@ -7,25 +7,12 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import Field
-
-from tasks.contracts import Failure, Value
+from tasks.contracts import Failure
 from tasks.recording import tables
 from tasks.recording.keys import digest
 from tasks.recording.store import Store
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Alias(Value):
-    """Another source that turned out to hold the audio of `track_id`."""
-
-    track_id: str
-    separation_id: str
-    source: str
-    fingerprint: str = ""
-    run_id: str = ""
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
 class LibraryIndex:

@@ -17,14 +17,14 @@ from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
 from tasks.recording.local import LOCK_TIMEOUT_S, OWN, LocalStore
 from tasks.recording.objects import ObjectStore, demand_driver
 from tasks.recording.recorder import Recorder, Unreadable
-from tasks.recording.rows import value_row
+from tasks.recording.rows import Alias
 from tasks.recording.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.recording.index import Alias, LibraryIndex
-    from tasks.recording.schema import Table
+    from tasks.recording.index import LibraryIndex
+    from tasks.recording.tables import Table
 
 log = logging.getLogger(__name__)
 
@@ -187,23 +187,19 @@ class Library:
     def record_failures(self, failures: Sequence[Failure]) -> None:
         """Add failed attempts to `reports/failures`."""
         if failures:
-            rows = [value_row(failure) for failure in failures]
             with self._recording(), self._exclusive():
-                self._recorder.append("failures", rows, failures[0].run_id)
+                self._recorder.append("failures", failures, failures[0].run_id)
 
     def record_aliases(self, aliases: Sequence[Alias]) -> None:
         """Remember sources that hold the audio of a known track, so that none is read again."""
         if aliases:
-            rows = [value_row(alias) for alias in aliases]
             with self._recording(), self._exclusive():
-                self._recorder.append("aliases", rows, aliases[0].run_id)
+                self._recorder.append("aliases", aliases, aliases[0].run_id)
 
     def record_alias(
         self, track_id: str, separation_id: str, source: str, fingerprint: str = ""
     ) -> None:
         """One alias; see `record_aliases`, which makes one file of many."""
-        from tasks.recording.index import Alias
-
         alias = Alias(
             track_id=track_id,
             separation_id=separation_id,
@@ -262,6 +258,13 @@ class Library:
     def tracks(self) -> pd.DataFrame:
         """The newest report of each track and separation, oldest first."""
         return self._frame("tracks", ["track_id", "separation_id"])
+
+    def newest(self, verdict: str | None = None) -> pd.DataFrame:
+        """The newest report of each track, those with this verdict, worst first."""
+        frame = self.tracks().drop_duplicates("track_id", keep="last")
+        if verdict is not None:
+            frame = frame[frame["verdict"] == verdict]
+        return frame.sort_values("score", kind="stable", na_position="last")
 
     def stems(self) -> pd.DataFrame:
         """The stems of `tracks()`."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from tasks.recording import disk
 from tasks.recording.layout import REPORT, REPORTS, TRACKS, key_of
-from tasks.recording.scratch import Lock
+from tasks.recording.scratch import locked
 
 LOCK_TIMEOUT_S = 900.0  # a rebuild of a large library holds the lock for minutes
 OWN = "_library"
@@ -114,12 +114,11 @@ class LocalStore:
 
     @contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:
-        lock = Lock.wait(self.scratch / f"{OWN}.lock", timeout_s)
-        try:
-            yield
-        finally:
-            self._prune()
-            lock.release()
+        with locked(self.scratch / f"{OWN}.lock", timeout_s):
+            try:
+                yield
+            finally:
+                self._prune()
 
     def _prune(self) -> None:
         for empty in [*self._own.glob("replaced/*"), self._own / "replaced", self._own]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from tasks.contracts import TrackReport
 from tasks.errors import StemwrightError
@@ -13,9 +15,9 @@ from tasks.recording import sidecar, tables
 from tasks.recording.faults import of_os
 from tasks.recording.keys import RowKeys
 from tasks.recording.layout import REPORT, Key, key_of, place_of
-from tasks.recording.rows import Row, stem_rows, track_row
-from tasks.recording.schema import Table
+from tasks.recording.rows import Row, StemRow, TrackRow
 from tasks.recording.store import Store
+from tasks.recording.tables import Table
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +58,11 @@ class Recorder:
         old = tables.read(self._store, "tracks", files=[file])
         # The folder knows which of two writers won its place; their clocks don't.
         truth = {key: self.sidecar(key) or report for key, report in changed.items()}
-        rows = [track_row(report) for report in truth.values()]
+        rows = [TrackRow.of(report) for report in truth.values()]
         if _holds(old, rows):
             return
         twin = file.replace("reports/tracks/", "reports/stems/")
-        stems = [row for report in truth.values() for row in stem_rows(report)]
+        stems = [row for report in truth.values() for row in StemRow.all_of(report)]
         files = [twin] if self._store.exists(twin) else []
         old_stems = tables.read(self._store, "stems", files=files)
         name = file.rsplit("/", 1)[-1]
@@ -118,7 +120,7 @@ class Recorder:
             except StemwrightError as error:
                 on_unreadable(place, error)
 
-    def append(self, table: Table, rows: list[Row], run_id: str) -> None:
+    def append(self, table: Table, rows: Sequence[BaseModel], run_id: str) -> None:
         """Add one file of rows to a table that keeps all of its history."""
         with self._store.staging() as staged:
             tables.stage(staged, table, tables.new_name(run_id), tables.of_rows(table, rows))
@@ -127,25 +129,30 @@ class Recorder:
 
 def _stage_reports(staged: Path, name: str, reports: Iterable[TrackReport]) -> None:
     some = list(reports)
-    tables.stage(staged, "tracks", name, tables.of_rows("tracks", map(track_row, some)))
-    stems = [row for report in some for row in stem_rows(report)]
+    tables.stage(staged, "tracks", name, tables.of_rows("tracks", map(TrackRow.of, some)))
+    stems = [row for report in some for row in StemRow.all_of(report)]
     tables.stage(staged, "stems", name, tables.of_rows("stems", stems))
 
 
-def _holds(table: Any, rows: list[Row]) -> bool:
-    found = {_key(row): row for row in table.to_pylist()}
-    wanted: list[Row] = tables.of_rows("tracks", rows).to_pylist()
-    return wanted == [found.get(_key(row)) for row in rows]
+def _holds(table: Any, rows: Sequence[TrackRow]) -> bool:
+    """Whether a table has these very rows, as far as this process knows their columns."""
+    wanted = tables.of_rows("tracks", rows)
+    if not set(wanted.column_names) <= set(table.column_names):
+        return False
+    found = {_key(row): row for row in table.select(wanted.column_names).to_pylist()}
+    return bool(
+        wanted.to_pylist() == [found.get((row.track_id, row.separation_id)) for row in rows]
+    )
 
 
-def _replaced(table: Table, old: Any, rows: list[Row]) -> Any:
+def _replaced(table: Table, old: Any, rows: Sequence[Row]) -> Any:
     import pyarrow as pa
 
-    gone = {_key(row) for row in rows}
+    gone = {(row.track_id, row.separation_id) for row in rows}
     columns = (old.column(name).to_pylist() for name in ("track_id", "separation_id"))
     kept = old.filter(pa.array([key not in gone for key in zip(*columns, strict=True)], pa.bool_()))
-    return pa.concat_tables([kept, tables.of_rows(table, rows)])
+    return pa.concat_tables([kept, tables.of_rows(table, rows)], promote_options="default")
 
 
-def _key(row: Row) -> Key:
+def _key(row: dict[str, Any]) -> Key:
     return row["track_id"], row["separation_id"]

@@ -1,179 +1,307 @@
-"""Reports and failures as rows of the tables."""
+"""The rows of the tables: the fields of each class, in order, are the columns of its table.
+
+Those of `interfaces.md` section 4 come first, in its order, then more. This is the only list of
+them: the Parquet schema is made from the annotations (`tasks.recording.tables`), a row from the
+fields of a report that have the same names, and whatever shows rows takes them from here. A column
+that isn't one of these fields is registered in `tasks.columns`.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Self, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.contracts import Reason, StemCheck, TrackReport
+from tasks.columns import Column, columns_of
+from tasks.contracts import (
+    Failure,
+    MaybeFloat,
+    Reason,
+    StemCheck,
+    TrackReport,
+    Value,
+    Verdict,
+    track_label,
+)
 from tasks.recording.layout import place_of
 from tasks.recording.sidecar import plain
 
-Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+class Row(Value):
+    """A row of `reports/tracks` or `reports/stems`, with the registered columns as extra fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    track_id: str = ""
+    separation_id: str = ""
+
+    @classmethod
+    def read(cls, cells: Mapping[Any, Any]) -> Self:
+        """Return the row that a table's cells hold; what is null or missing has its default."""
+        return cls(
+            **{
+                name: json.loads(value) if isinstance(value, str) and is_json(cls, name) else value
+                for name, value in cells.items()
+                if value is not None and value == value  # pandas' unknown isn't equal to itself
+            }
+        )
+
+    @property
+    def place(self) -> str:
+        """The separation's folder, relative to its library."""
+        return place_of(self.track_id, self.separation_id)
 
 
-def _codes(reasons: Iterable[Reason]) -> str:
-    return _json(list(dict.fromkeys(reason.code for reason in reasons)))
+class TrackRow(Row):
+    """One separation of one track."""
+
+    source: str = ""
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    duration_s: MaybeFloat = None
+    source_codec: str | None = None
+    source_sample_rate_hz: int | None = None
+    source_channels: int | None = None
+    source_bit_rate_bps: int | None = None
+    source_lossy: bool | None = None
+    model: str | None = None
+    weights_sha256: str | None = None
+    engine: str | None = None
+    provider: str | None = None
+    device: str | None = None
+    stems_expected: tuple[str, ...] = ()
+    stems_present: tuple[str, ...] = ()
+    complete: bool | None = None
+    residual_db: MaybeFloat = None
+    assignment_entropy: MaybeFloat = None
+    spectral_entropy_mixture: MaybeFloat = None
+    spectral_entropy_delta_mean: MaybeFloat = None
+    bleed_db: MaybeFloat = None
+    score: MaybeFloat = None
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
+    separation_s: MaybeFloat = None
+    pipeline_s: MaybeFloat = None
+    realtime_factor: MaybeFloat = None
+    attempts: int | None = None
+    cost_usd: MaybeFloat = None
+    run_id: str | None = None
+    flow_run_name: str | None = None
+    stemwright_version: str | None = None
+    created_at: datetime | None = None
+
+    estimated_si_sdr_db: MaybeFloat = None
+    stems_silent: tuple[str, ...] = ()
+    stem_gain: MaybeFloat = None
+    mixture_gain: MaybeFloat = None
+    mixture_peak: MaybeFloat = None
+    mixture_silent: bool | None = None
+    isrc: str = ""
+    extra: dict[str, str] = Field(default={})
+    notes: tuple[str, ...] = ()
+    source_container: str | None = None
+    source_channel_layout: str | None = None
+    source_bit_depth: str | None = None
+    source_bytes: int | None = None
+    format: str | None = None
+    bit_depth: str | None = None
+    fingerprint: str | None = None
+    aliases: tuple[str, ...] = ()
+    estimated_si_sdr_low_db: MaybeFloat = None
+    estimated_si_sdr_high_db: MaybeFloat = None
+    percentile: MaybeFloat = None
+    robust_z: MaybeFloat = None
+    population: str | None = None
+    population_size: int | None = None
+    warnings: tuple[str, ...] = ()
+    route: tuple[str, ...] = ()
+    backend: str | None = None
+    precision: str | None = None
+    batch: int | None = None
+    peak_vram_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+
+    @classmethod
+    def of(cls, report: TrackReport) -> TrackRow:
+        """Return the row of a report."""
+        mixture, stems, whole = report.mixture, report.stem_set, report.completeness
+        quality = report.quality
+        residual_db = quality.residual_db if whole.residual_db is None else whole.residual_db
+        return cls(
+            **_named(cls, mixture, report.settings, stems, whole, quality, report.run, report)
+            | _named(cls, mixture.source, prefix="source_")
+            | _named(cls, mixture, prefix="mixture_")
+            | _named(cls, stems, prefix="stem_")
+            | _named(cls, whole, prefix="stems_")
+            | {
+                "residual_db": residual_db,
+                "realtime_factor": report.realtime_factor or None,
+                "batch": stems.batch or None,
+                "warnings": _codes(quality.warnings),
+            }
+            | _registered("tracks", report)
+        )
+
+    @property
+    def label(self) -> str:
+        return track_label(self.artist, self.title, self.source)
 
 
-def _tidy(row: Row) -> Row:
-    """Null for what isn't known: an empty text, a float that isn't finite."""
-    return {name: _tidy_value(value) for name, value in row.items()}
+class StemRow(Row):
+    """One present stem of a separation."""
+
+    stem: str = ""
+    path: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    duration_s: MaybeFloat = None
+    silent: bool | None = None
+    peak_dbfs: MaybeFloat = None
+    rms_dbfs: MaybeFloat = None
+    clipped_samples: int | None = None
+    energy_share: MaybeFloat = None
+    spectral_entropy: MaybeFloat = None
+    spectral_entropy_delta: MaybeFloat = None
+    spectral_flatness: MaybeFloat = None
+    bandwidth_hz: MaybeFloat = None
+    bleed_db: MaybeFloat = None
+    score: MaybeFloat = None
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
+
+    estimated_si_sdr_db: MaybeFloat = None
+    absent: bool | None = None
+    bleed_from: str | None = None
+    assignment_entropy: MaybeFloat = None
+    origin: str | None = None
+    problems: tuple[str, ...] = ()
+    run_id: str | None = None
+    created_at: datetime | None = None
+    estimated_si_sdr_low_db: MaybeFloat = None
+    estimated_si_sdr_high_db: MaybeFloat = None
+    percentile: MaybeFloat = None
+    robust_z: MaybeFloat = None
+    population: str | None = None
+    population_size: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def all_of(cls, report: TrackReport) -> list[StemRow]:
+        """Return the rows of a report's present stems."""
+        checks = report.completeness.stems
+        present = report.completeness.present
+        return [cls._of(report, checks[name]) for name in present if name in checks]
+
+    @classmethod
+    def _of(cls, report: TrackReport, check: StemCheck) -> StemRow:
+        quality = report.quality.stems.get(check.name)
+        scored = (quality,) if quality else ()
+        return cls(
+            **_named(cls, report, report.run, *scored, check)
+            | {
+                "stem": check.name,
+                "path": f"{place_of(report.track_id, report.separation_id)}/{check.path.name}",
+                "duration_s": check.frames / report.stem_set.sample_rate_hz,
+                "origin": report.stem_set.stem_origins.get(check.name),
+                "warnings": _codes(quality.warnings if quality else ()),
+            }
+            | _registered("stems", report, check.name)
+        )
 
 
-def _tidy_value(value: Any) -> Any:
-    if isinstance(value, str):
-        return plain(value) or None
-    if isinstance(value, float) and not math.isfinite(value):
+class Alias(Value):
+    """Another source that turned out to hold the audio of `track_id`."""
+
+    track_id: str
+    separation_id: str
+    source: str
+    fingerprint: str = ""
+    run_id: str = ""
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+ROWS: dict[str, type[BaseModel]] = {
+    "tracks": TrackRow,
+    "stems": StemRow,
+    "failures": Failure,
+    "aliases": Alias,
+}
+"""The class of each table's rows."""
+
+
+def is_json(row: type[BaseModel], name: str) -> bool:
+    """Whether a column holds a list or a mapping, as JSON in a text."""
+    field = row.model_fields.get(name)
+    return field is not None and get_origin(field.annotation) in (tuple, dict)
+
+
+def cells(row: BaseModel) -> dict[str, Any]:
+    """Return a row as its table holds it: lists and mappings as JSON, an empty text as null."""
+    return {name: _cell(value) for name, value in row}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (tuple, dict)):
+        value = json.dumps(value, ensure_ascii=False)
+    return (plain(value) or None) if isinstance(value, str) else value
+
+
+def added(table: str) -> list[Column]:
+    """Return the registered columns of a table; a field of its row wins over one of its name."""
+    fields = ROWS[table].model_fields
+    return [column for column in columns_of(table) if column.name not in fields]
+
+
+def _registered(table: str, report: TrackReport, stem: str = "") -> dict[str, Any]:
+    values = {}
+    for column in added(table):
+        try:
+            values[column.name] = _typed(column, column.value(report, stem))
+        except Exception as error:
+            # Somebody else's column must not cost a finished track its row.
+            log.warning("%s: the column %s is null: %s", report.label, column.name, error)
+    return values
+
+
+def _typed(column: Column, value: Any) -> Any:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    return value
+    make: Callable[[Any], Any] = column.type
+    return value if isinstance(value, column.type) else make(value)
 
 
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
+def _named(row: type[BaseModel], *values: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Return what `values` hold under the names of a row's columns; the last one wins."""
+    return {
+        column: getattr(value, name)
+        for value in values
+        for column, name in _shared(row, type(value), prefix)
+    }
 
 
-def track_row(report: TrackReport) -> Row:
-    """The row of one separation in `reports/tracks`."""
-    return _tidy(
-        {
-            "track_id": report.track_id,
-            "separation_id": report.separation_id,
-            "source": report.source,
-            "title": report.title,
-            "artist": report.artist,
-            "album": report.album,
-            "genre": report.genre,
-            "isrc": report.isrc,
-            "extra": _json(report.extra),
-            "fingerprint": report.fingerprint,
-            "aliases": _json(report.aliases),
-            "duration_s": report.duration_s,
-            "pipeline_s": report.pipeline_s,
-            "attempts": report.attempts,
-            "run_id": report.run.run_id,
-            "flow_run_name": report.run.flow_run_name,
-            "stemwright_version": report.run.stemwright_version,
-            "created_at": report.created_at,
-            **_source_columns(report),
-            **_separation_columns(report),
-            **_quality_columns(report),
-        }
+@cache
+def _shared(
+    row: type[BaseModel], kind: type[BaseModel], prefix: str
+) -> tuple[tuple[str, str], ...]:
+    """Return the columns of a row, and the fields or properties of `kind` that give them."""
+    columns = ((name, name.removeprefix(prefix)) for name in row.model_fields)
+    return tuple(
+        (column, name)
+        for column, name in columns
+        if column.startswith(prefix)
+        and (name in kind.model_fields or isinstance(vars(kind).get(name), property))
     )
 
 
-def _source_columns(report: TrackReport) -> Row:
-    mixture, source = report.mixture, report.mixture.source
-    return {
-        "source_container": source.container,
-        "source_codec": source.codec,
-        "source_sample_rate_hz": source.sample_rate_hz,
-        "source_channels": source.channels,
-        "source_channel_layout": source.channel_layout,
-        "source_bit_depth": source.bit_depth,
-        "source_bit_rate_bps": source.bit_rate_bps,
-        "source_lossy": source.lossy,
-        "source_bytes": mixture.source_bytes,
-        "mixture_gain": mixture.gain,
-        "mixture_peak": mixture.peak,
-        "mixture_silent": mixture.silent,
-        "notes": _json(mixture.notes),
-    }
-
-
-def _separation_columns(report: TrackReport) -> Row:
-    stems = report.stem_set
-    return {
-        "model": stems.model,
-        "weights_sha256": stems.weights_sha256,
-        "engine": stems.engine,
-        "provider": stems.provider,
-        "device": stems.device,
-        "separation_s": stems.separation_s,
-        "realtime_factor": report.realtime_factor or None,
-        "cost_usd": stems.cost_usd,
-        "route": _json(stems.route),
-        "backend": stems.backend,
-        "precision": stems.precision,
-        "batch": stems.batch or None,
-        "peak_vram_bytes": stems.peak_vram_bytes,
-        "peak_rss_bytes": stems.peak_rss_bytes,
-        "stem_gain": stems.gain,
-        "format": report.settings.format,
-        "bit_depth": report.settings.bit_depth,
-    }
-
-
-def _quality_columns(report: TrackReport) -> Row:
-    whole, quality = report.completeness, report.quality
-    return {
-        "stems_expected": _json(whole.expected),
-        "stems_present": _json(whole.present),
-        "stems_silent": _json(whole.silent),
-        "complete": whole.complete,
-        "residual_db": _first(whole.residual_db, quality.residual_db),
-        "assignment_entropy": quality.assignment_entropy,
-        "spectral_entropy_mixture": quality.spectral_entropy_mixture,
-        "spectral_entropy_delta_mean": quality.spectral_entropy_delta_mean,
-        "bleed_db": quality.bleed_db,
-        "estimated_si_sdr_db": quality.estimated_si_sdr_db,
-        "score": quality.score,
-        "verdict": quality.verdict,
-        "reasons": _json(quality.reasons),
-        "warnings": _codes(quality.warnings),
-        "estimated_si_sdr_low_db": quality.estimated_si_sdr_low_db,
-        "estimated_si_sdr_high_db": quality.estimated_si_sdr_high_db,
-        "percentile": quality.percentile,
-        "robust_z": quality.robust_z,
-        "population": quality.population,
-        "population_size": quality.population_size,
-    }
-
-
-def stem_rows(report: TrackReport) -> list[Row]:
-    """One row a present stem, in `reports/stems`."""
-    checks = report.completeness.stems
-    return [
-        _stem_row(report, checks[name]) for name in report.completeness.present if name in checks
-    ]
-
-
-def _stem_row(report: TrackReport, check: StemCheck) -> Row:
-    quality = report.quality.stems.get(check.name)
-    scored = quality.model_dump(exclude={"details", "measures", "warnings"}) if quality else {}
-    return _tidy(
-        {
-            **scored,
-            "reasons": _json(scored.get("reasons", [])),
-            "warnings": _codes(quality.warnings if quality else ()),
-            "track_id": report.track_id,
-            "separation_id": report.separation_id,
-            "stem": check.name,
-            "path": f"{place_of(report.track_id, report.separation_id)}/{check.path.name}",
-            "sha256": check.sha256,
-            "bytes": check.bytes,
-            "duration_s": check.frames / report.stem_set.sample_rate_hz,
-            "silent": check.silent,
-            "peak_dbfs": check.peak_dbfs,
-            "rms_dbfs": check.rms_dbfs,
-            "clipped_samples": check.clipped_samples,
-            "energy_share": check.energy_share,
-            "origin": report.stem_set.stem_origins.get(check.name),
-            "problems": _json(check.problems),
-            "run_id": report.run.run_id,
-            "created_at": report.created_at,
-        }
-    )
-
-
-def value_row(value: BaseModel) -> Row:
-    """A failure or an alias, whose fields are its columns."""
-    return _tidy(value.model_dump())
+def _codes(reasons: Iterable[Reason]) -> list[str]:
+    return list(dict.fromkeys(reason.code for reason in reasons))

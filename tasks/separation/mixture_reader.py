@@ -181,6 +181,7 @@ def prepare(path: Path, folder: Path, sample_rate_hz: int, channels: int = 2) ->
             lossy=info.format in _LOSSY,
         ),
         source_bytes=path.stat().st_size,
+        source_path=path,
     )
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
+
+from tasks.contracts import IngestPolicy
+from tasks.errors import EmptyAudio, TransientError, from_os_error
+from tasks.sources.limits import Deadline, check_size, resuming
+from tasks.sources.source import Fetched
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
@@ -27,7 +34,7 @@ class Version:
         return f"{self.total}-{self.modified}" if self.modified else ""
 
     def continues(self, other: Version) -> bool:
-        """Whether bytes of `other` may be followed by bytes of this one."""
+        """Tell whether bytes of `other` may be followed by bytes of this one."""
         totals = (self.total, other.total)
         if self.url != other.url or (None not in totals and self.total != other.total):
             return False
@@ -65,6 +72,24 @@ class Part:
         self.path.write_bytes(b"")
         self._note.write_text(json.dumps(asdict(version)))
 
+    def open(self) -> IO[bytes]:
+        """Open it to append to it."""
+        return self.path.open("ab")
+
+    def append(self, chunks: Iterable[bytes], policy: IngestPolicy, deadline: Deadline) -> None:
+        """Write more of it, within the policy's size and time.
+
+        Raises:
+            SourceRefused: It is over the size; checked before the disk has the bytes.
+            NetworkError: The time is over.
+            OSError: The disk.
+        """
+        with self.open() as file:
+            for chunk in chunks:
+                check_size(file.tell() + len(chunk), policy)
+                file.write(chunk)
+                deadline.check()
+
     def finish(self) -> Path:
         """Give the whole file its final name."""
         self._note.unlink(missing_ok=True)
@@ -74,9 +99,30 @@ class Part:
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
-    def discard_if_empty(self) -> None:
-        if not self.size:
-            self.discard()
+
+def fetch_into(part: Part, attempt: Callable[[Deadline], Version], policy: IngestPolicy) -> Fetched:
+    """Download until a part is whole; what can be resumed stays after a fault that can pass.
+
+    Args:
+        part: What to fill.
+        attempt: Goes on with the part, and returns what the bytes are of.
+        policy: Bounds the retries and the time.
+    """
+    try:
+        version = resuming(attempt, policy)
+        if not part.size:
+            raise EmptyAudio("the server sent no bytes.", remedy="Check the URL.")
+        return Fetched(part.finish(), version.fingerprint)
+    except TransientError:
+        if not part.size:
+            part.discard()
+        raise
+    except OSError as error:
+        part.discard()
+        raise from_os_error(error) from error
+    except Exception:
+        part.discard()
+        raise
 
 
 def _suffix(url: str) -> str:

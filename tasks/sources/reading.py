@@ -6,29 +6,19 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import IO, TextIO
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TextIO
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tasks.contracts import Failure, SourceKind, TrackRef
+from tasks.contracts import Failure, TrackRef
 from tasks.errors import CatalogError, SourceRefused, StemwrightError
-from tasks.sources.folders import audio_of_folder, audio_of_objects
-from tasks.sources.manifests import TEXT_READERS, Row, Rows, read_parquet, read_txt
-from tasks.sources.opening import as_text, open_catalog
-from tasks.sources.playlists import tracks_of_page
-from tasks.sources.suffixes import (
-    AUDIO_SUFFIXES,
-    CATALOG_SUFFIXES,
-    is_address,
-    is_web,
-    suffix_of,
-)
+from tasks.sources.source import KINDS, Row, Source, source_for
+from tasks.sources.stdin import Stdin
+from tasks.sources.suffixes import is_address, is_web
 
 _NAMED = ("title", "artist", "album", "genre", "isrc")
 _OF_ONE_TRACK = ("title", "isrc")
-_LOCAL_SCHEMES = ("memory",)
 _LOCAL = re.compile(r"(?:^|::)(?:file|local):", re.IGNORECASE)
 
 Item = TrackRef | Failure
@@ -54,7 +44,7 @@ def read_catalog(
         A `TrackRef` for each track, a `Failure` for each row, catalog or folder that can't be
         read. A missing audio file is a `TrackRef`, which ingest then fails as one track.
     """
-    reading = _Reading(offline=offline, stdin=stdin)
+    reading = _Reading(offline, {**KINDS, Stdin.name: Stdin(stdin)})
     left = sys.maxsize if limit is None else limit
     for source in sources:
         if left <= 0:
@@ -91,6 +81,8 @@ class _Place:
         Raises:
             CatalogError: a catalog from elsewhere names a file of this machine.
         """
+        if source == "-" and not self.catalogs:
+            return source
         if is_address(source):
             if _LOCAL.search(source):
                 self._refuse_local(source)
@@ -118,120 +110,68 @@ class _Reading:
     """One run over sources; remembers an eight-byte hash of each track that it passed on."""
 
     offline: bool
-    stdin: TextIO | None
+    kinds: dict[str, Source]
     seen: set[int] = field(default_factory=set)
 
     def expand(self, row: Row, place: _Place) -> Iterator[Item]:
         try:
-            if row.source == "-" and not place.catalogs:
-                yield from self._stdin()
-                return
             source = place.resolve(_sound(row.source))
-            yield from self._expand_resolved(source, row, place)
+            kind = source_for(source, self.kinds)
+            if kind.is_list:
+                yield from self._sources(kind, source, place)
+            else:
+                yield from self._tracks(kind, source, row, place)
         except StemwrightError as error:
             yield _failed(error, place, row)
 
-    def _expand_resolved(self, source: str, row: Row, place: _Place) -> Iterator[Item]:
-        suffix = suffix_of(source)
-        stream = suffix in (".m3u", ".m3u8") and is_web(source)
-        if suffix in CATALOG_SUFFIXES and not stream and "::" not in source:
-            yield from self._catalog(source, suffix, row, place)
-        elif is_web(source):
-            yield from self._web(source, row, place)
-        elif is_address(source):
-            yield from self._objects(source, row, place)
-        elif suffix not in AUDIO_SUFFIXES and Path(source).is_dir():
-            yield from self._many(audio_of_folder(source), source, "file", row, place)
-        else:
-            yield from self._track(source, "file", row, place)
-
-    def _stdin(self) -> Iterator[Item]:
-        lines = iter((self.stdin or sys.stdin).readline, "")
-        try:
-            for row in read_txt(lines):
-                if isinstance(row, StemwrightError):
-                    yield _failed(row, _Place(("stdin",)), Row("-"))
-                elif row.source != "-":
-                    yield from self.expand(row, _Place())
-        except UnicodeDecodeError as error:
-            bad = CatalogError(f"the input isn't {error.encoding}.", remedy="Send it as UTF-8.")
-            yield _failed(bad, _Place(("stdin",)), Row("-"))
-
-    def _catalog(self, source: str, suffix: str, row: Row, place: _Place) -> Iterator[Item]:
-        inside = _Place((*place.catalogs, source))
+    def _sources(self, kind: Source, source: str, place: _Place) -> Iterator[Item]:
         if source in place.catalogs:
             raise CatalogError("this catalog names itself.", remedy="Delete that row.")
+        inside = _Place((*place.catalogs, source)) if kind.is_base else place
+        whole = Row("" if kind.is_base else source)
         try:
-            if self.offline and is_address(source) and not _is_local(source):
+            if self.offline and kind.needs_network(source):
                 raise SourceRefused(
                     "the catalog is on the network, and this run is offline.",
                     remedy="Download it first, or leave --offline out.",
                 )
-            with open_catalog(source) as file:
-                for read in _rows(file, suffix):
-                    if isinstance(read, StemwrightError):
-                        yield _failed(read, inside, Row(""))
-                    else:
-                        yield from self.expand(read, inside)
+            for found in kind.expand(source):
+                if isinstance(found, StemwrightError):
+                    yield _failed(found, inside, whole)
+                else:
+                    yield from self.expand(found, inside)
         except StemwrightError as error:
-            yield _failed(error, inside, Row(""))
+            yield _failed(error, inside, whole)
 
-    def _web(self, source: str, row: Row, place: _Place) -> Iterator[Item]:
-        if self.offline:
-            yield from self._track(source, "url", row, place)
-            return
-        for entry in tracks_of_page(source):
-            one = entry.url == source
-            fields = row.fields if one else entry.fields | _shared(row.fields)
-            yield from self._track(entry.url, "url", replace(row, fields=fields), place)
+    def _tracks(self, kind: Source, source: str, row: Row, place: _Place) -> Iterator[Item]:
+        unseen = self.offline and kind.needs_network(source)
+        name = kind.track_kind or kind.name
+        for found in (Row(source),) if unseen else kind.expand(source):
+            if isinstance(found, StemwrightError):
+                yield _failed(found, place, Row(source, row.where))
+                continue
+            one = found.source == source
+            fields = row.fields if one else found.fields | _shared(row.fields)
+            item = self._track(found.source, name, fields, place, row)
+            if item is not None:
+                yield item
 
-    def _objects(self, source: str, row: Row, place: _Place) -> Iterator[Item]:
-        if self.offline and not _is_local(source):
-            yield from self._track(source, "fsspec", row, place)
-        else:
-            yield from self._many(audio_of_objects(source), source, "fsspec", row, place)
-
-    def _many(
-        self,
-        found: Iterable[str | StemwrightError],
-        source: str,
-        kind: SourceKind,
-        row: Row,
-        place: _Place,
-    ) -> Iterator[Item]:
-        shared = replace(row, fields=_shared(row.fields))
-        for each in found:
-            if isinstance(each, StemwrightError):
-                yield _failed(each, place, Row(source, row.where))
-            else:
-                yield from self._track(each, kind, row if each == source else shared, place)
-
-    def _track(self, source: str, kind: SourceKind, row: Row, place: _Place) -> Iterator[Item]:
+    def _track(
+        self, source: str, kind: str, given: dict[str, str], place: _Place, row: Row
+    ) -> Item | None:
+        """One track, or None where it was passed on already."""
         try:
             _sound(source)
         except CatalogError as error:
-            yield _failed(error, place, Row(source, row.where))
-            return
+            return _failed(error, place, Row(source, row.where))
         digest = hashlib.blake2b(source.encode(), digest_size=8).digest()
         hashed = int.from_bytes(digest, "little")
         if hashed in self.seen:
-            return
+            return None
         self.seen.add(hashed)
-        fields = {name: _clean(text) for name, text in row.fields.items() if text and text.strip()}
+        fields = {name: _clean(text) for name, text in given.items() if text and text.strip()}
         named = {name: fields.pop(name) for name in _NAMED if name in fields}
-        yield TrackRef(source=source, kind=kind, extra=fields, origin=place.origin(row), **named)
-
-
-def _rows(file: IO[bytes], suffix: str) -> Rows:
-    if suffix == ".parquet":
-        yield from read_parquet(file)
-        return
-    read: Callable[[IO[str]], Rows] = TEXT_READERS[suffix]
-    try:
-        with as_text(file) as text:
-            yield from read(text)
-    except UnicodeError as error:
-        yield CatalogError(f"the file can't be decoded: {error}.", remedy="Save it as UTF-8.")
+        return TrackRef(source=source, kind=kind, extra=fields, origin=place.origin(row), **named)
 
 
 def _absolute(path: str, folder: str) -> str:
@@ -244,10 +184,6 @@ def _absolute(path: str, folder: str) -> str:
 def _shared(fields: dict[str, str]) -> dict[str, str]:
     """What a row says of every track of its folder or playlist."""
     return {name: text for name, text in fields.items() if name not in _OF_ONE_TRACK}
-
-
-def _is_local(source: str) -> bool:
-    return source.split("://", 1)[0].lower() in _LOCAL_SCHEMES
 
 
 def _sound(source: str) -> str:

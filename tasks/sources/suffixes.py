@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 _AUDIO = (
@@ -13,12 +14,15 @@ _AUDIO = (
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
 CATALOG_SUFFIXES = frozenset({".csv", ".parquet", ".jsonl", ".txt", ".m3u", ".m3u8"})
 
+NO_AUDIO_REMEDY = "Put audio in it (WAV, FLAC, MP3, M4A, Ogg, Opus, AIFF, …) or name another."
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(?:://|::.*://)")
 _GLOB = re.compile(r"[*?\[]")
+_LOCAL_SCHEMES = ("memory",)
 
 
 def is_address(source: str) -> bool:
-    """Whether it is a URL (also a chained fsspec one, `zip::s3://…`) rather than a path."""
+    """Tell whether it is a URL (also a chained fsspec one, `zip::s3://…`) rather than a path."""
     return _ADDRESS.match(source) is not None
 
 
@@ -26,16 +30,26 @@ def is_web(source: str) -> bool:
     return source[:8].lower().startswith(("http://", "https://"))
 
 
+def is_elsewhere(source: str) -> bool:
+    """Tell whether it is an address that takes a network."""
+    return is_address(source) and source.split("://", 1)[0].lower() not in _LOCAL_SCHEMES
+
+
 def is_glob(source: str) -> bool:
     return _GLOB.search(source) is not None
 
 
+def is_audio(source: str) -> bool:
+    return suffix_of(source) in AUDIO_SUFFIXES
+
+
+@lru_cache(maxsize=16)  # each kind in turn asks it of the same source, a million times
 def suffix_of(source: str) -> str:
-    """The lower-case suffix of a path's or URL's last part, without query and fragment."""
+    """Return the lower-case suffix of a path's or URL's last part, less query and fragment."""
     path = unquote(urlsplit(source).path) if is_web(source) else source
-    return posixpath.splitext(path)[1].lower()  # a catalog has a million of these
+    return posixpath.splitext(path)[1].lower()
 
 
 def is_visible_audio(name: str) -> bool:
-    """Whether a folder's entry is to be picked up: audio by its suffix, and not hidden."""
-    return not name.startswith(".") and suffix_of(name) in AUDIO_SUFFIXES
+    """Tell whether a folder's entry is to be picked up: audio by its suffix, and not hidden."""
+    return not name.startswith(".") and is_audio(name)

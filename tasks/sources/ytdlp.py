@@ -1,219 +1,213 @@
-"""Tracks behind pages and streams, with yt-dlp as a library: best audio, as is."""
+"""Pages and playlists: what yt-dlp lists for a web address, lazily, and the track of a page."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from yt_dlp import YoutubeDL
-from yt_dlp.extractor import gen_extractor_classes
-
-from tasks.contracts import IngestPolicy, Tags
-from tasks.errors import (
-    NotAudio,
-    SourceRefused,
-    StemwrightError,
-    TransientError,
-)
-from tasks.sources.fetched import Fetched
-from tasks.sources.limits import LIMITER, Deadline, check_duration, check_size, retries_in_place
-from tasks.sources.ytdlp_errors import translated
-from tasks.sources.ytdlp_requests import bounded, public_director
+from tasks.contracts import IngestPolicy
+from tasks.errors import NetworkError
+from tasks.sources.source import Fetched, Row, Rows, Source
+from tasks.sources.suffixes import is_web
 
 log = logging.getLogger(__name__)
-_GENERIC = ("Generic", "HTML5MediaEmbed")
-_LIVE = ("is_live", "is_upcoming", "post_live")
-_EXTRA = (
-    "webpage_url",
-    "uploader",
-    "channel",
-    "upload_date",
-    "duration",
-    "release_year",
-    "license",
-    "track_number",
-)
-_PARTS = (".part", ".ytdl")
+
+# yt-dlp's own words would stand beside ours for the same fault.
+_SILENT = logging.getLogger(f"{__name__}.yt_dlp")
+_SILENT.setLevel(logging.CRITICAL + 1)
+PAGE_TYPES = ("text/html", "application/xhtml", "text/xml", "application/xml", "application/rss")
+PAGE_STARTS = (b"<!doctype html", b"<html")
+_LINKS = ("url", "url_transparent")
+_FIELDS = ("title", "artist", "album", "genre")
+_DEEPEST = 5
+_TIMEOUT_S = 20.0
 
 
-def is_web(url: str) -> bool:
-    return url[:8].lower().startswith(("http://", "https://"))
+class Ytdlp(Source):
+    """An http(s) URL that needn't be audio: the track of a page, or the tracks of a playlist."""
+
+    name = "ytdlp"
+    track_kind = "url"
+
+    def matches(self, source: str) -> bool:
+        return is_web(source)
+
+    def expand(self, source: str) -> Rows:
+        """Find the tracks behind a URL.
+
+        One that a yt-dlp extractor knows as a single track costs no request. A page that can't be
+        listed passes as one track, so that ingest (which retries) says what is wrong with it.
+
+        Raises:
+            NetworkError: A playlist broke off after some of its entries.
+        """
+        count = 0
+        try:
+            for entry in () if _known_single(source) else _listed(source):
+                yield entry
+                count += 1
+        except Exception as error:  # extractors raise whatever a changed page makes them raise
+            if count:
+                raise NetworkError(
+                    f"the playlist broke off after {count} entries: {str(error)[:300]}",
+                    remedy="Run the same command again: what is done is skipped.",
+                ) from error
+            log.info("%s can't be listed, taken as one track: %s", source, error)
+        if not count:
+            yield Row(source)
+
+    def fetch(self, source: str, scratch: Path, policy: IngestPolicy) -> Fetched:
+        """Download the one track that a page holds; unfinished fragments are resumed."""
+        from tasks.sources import ytdlp_download
+
+        return ytdlp_download.download(source, scratch, policy)
 
 
 def has_own_extractor(url: str) -> bool:
-    """Whether yt-dlp knows the site (or the address is one that only yt-dlp understands)."""
+    """Tell whether yt-dlp knows the site, or the address is one that only yt-dlp understands."""
     if not is_web(url) or "__youtubedl_smuggle" in url:
         return True
-    return any(extractor.suitable(url) for extractor in _own_extractors())
+    return bool(_extractor(url).ie_key() != "Generic")
+
+
+def _listed(url: str) -> Iterator[Row]:
+    if _extractor(url).ie_key() == "Generic" and not _is_page(url):
+        yield Row(url)
+        return
+    ydl = _lister()
+    with ydl:
+        yield from _expand(ydl, {"_type": "url", "url": url}, url, depth=0)
 
 
 @cache
-def _own_extractors() -> list[Any]:
-    return [e for e in gen_extractor_classes() if e._ENABLED and e.ie_key() != "Generic"]
+def _extractors() -> list[Any]:
+    from yt_dlp.extractor import gen_extractor_classes
+
+    return [extractor for extractor in gen_extractor_classes() if extractor._ENABLED]
 
 
-def fetch(url: str, scratch: Path, policy: IngestPolicy) -> Fetched:
-    """Download the one track that a page holds; unfinished fragments are resumed.
-
-    Raises:
-        StemwrightError: as `tasks.sources.ingest` says.
-    """
-    heard = _Heard()
-    try:
-        with _Downloader(scratch, policy, heard) as ydl:
-            info = ydl.process_ie_result(_one_track(ydl, url), download=True)
-        path = _downloaded(info, scratch, heard, policy)
-        return Fetched(path, tags=_tags(info))
-    except TransientError:
-        _clean(scratch, keep_parts=True)
-        raise
-    except StemwrightError:
-        _clean(scratch, keep_parts=False)
-        raise
-    except Exception as error:  # extractors raise whatever a changed page makes them raise
-        fault = translated(error)
-        _clean(scratch, keep_parts=isinstance(fault, TransientError))
-        raise fault from error
+def _extractor(url: str) -> Any:
+    return next(extractor for extractor in _extractors() if extractor.suitable(url))
 
 
-def _one_track(ydl: Any, url: str) -> dict[str, Any]:
-    """The page's track, its formats known; nothing is downloaded yet."""
-    info: dict[str, Any] | None = ydl.extract_info(url, download=False)
-    for _ in range(3):
-        if info is None or info.get("_type") not in ("playlist", "multi_video"):
-            break
-        entries = [entry for entry in info.get("entries") or () if entry]
-        if len(entries) > 1:
-            raise NotAudio(
-                f"the page is a list of {len(entries)} tracks, not one track.",
-                remedy="Run the same command again: as a source of its own it is expanded.",
-            )
-        info = ydl.process_ie_result(entries[0], download=False) if entries else None
-    if not info:
-        raise NotAudio("the server answered an HTML page, and yt-dlp finds no audio in it.")
-    return info
+def _known_single(url: str) -> bool:
+    return _extractor(url).is_single_video(url) is True
 
 
-def _downloaded(info: dict[str, Any], scratch: Path, heard: _Heard, policy: IngestPolicy) -> Path:
-    finished = [path for path in sorted(scratch.glob("source.*")) if path.suffix not in _PARTS]
-    if finished:
-        return finished[0]
-    if "larger than max-filesize" in heard.last:
-        size = info.get("filesize") or info.get("filesize_approx") or policy.max_bytes + 1
-        check_size(max(int(size), policy.max_bytes + 1), policy)
-    raise NotAudio(f"yt-dlp downloaded nothing: {heard.last or 'it gave no reason'}.")
+def _is_page(url: str) -> bool:
+    """Whether the server answers with a page (one request for its first bytes)."""
+    import httpx
+
+    headers = {"Range": "bytes=0-511", "Accept-Encoding": "identity"}
+    with httpx.stream(
+        "GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S
+    ) as response:
+        if response.status_code >= 400:
+            return False
+        kind = response.headers.get("content-type", "").lower()
+        if kind.startswith(PAGE_TYPES):
+            return True
+        if kind and not kind.startswith("text/plain"):
+            return False
+        start = next(response.iter_bytes(512), b"")
+        return start.lstrip().lower().startswith(PAGE_STARTS)
 
 
-def _clean(scratch: Path, *, keep_parts: bool) -> None:
-    for path in scratch.glob("source*"):
-        resumable = path.suffix in _PARTS and path.stat().st_size
-        if not (keep_parts and resumable):
-            path.unlink(missing_ok=True)
+def _lister() -> Any:
+    from yt_dlp import YoutubeDL
 
-
-def _tags(info: dict[str, Any]) -> Tags:
-    title = _listed(info.get("track") or info.get("title"))
-    if info.get("extractor_key") in _GENERIC:
-        # A bare file has no page: yt-dlp names it by the end of its URL. A page's are numbered.
-        title = "" if info.get("direct") else title.removesuffix(" (1)")
-    extra = {name: _listed(info[name]) for name in _EXTRA if info.get(name)}
-    extra["extractor"] = str(info.get("extractor") or "")
-    return Tags(
-        title=title,
-        artist=_listed(info.get("artists") or info.get("artist") or info.get("creators")),
-        album=_listed(info.get("album")),
-        genre=_listed(info.get("genres") or info.get("genre")),
-        isrc=_listed(info.get("isrc")),
-        extra=extra,
+    return YoutubeDL(
+        {
+            "quiet": True,
+            "no_warnings": True,
+            "logger": _SILENT,
+            "noprogress": True,
+            "extract_flat": True,
+            "lazy_playlist": True,
+            "noplaylist": False,
+            "cachedir": False,
+            "socket_timeout": _TIMEOUT_S,
+            "retries": 3,
+            "extractor_retries": 3,
+            "sleep_interval_requests": 0.25,
+        }
     )
 
 
-def _listed(value: Any) -> str:
-    values = value if isinstance(value, list | tuple) else [value]
-    text = ", ".join(str(each) for each in values if each)
-    return text.encode("utf-8", "replace").decode().strip()
+def _expand(ydl: Any, link: dict[str, Any], page: str, depth: int) -> Iterator[Row]:
+    """The tracks behind a link; redirects are followed, lists opened as they are reached."""
+    result: dict[str, Any] | None = link
+    for _ in range(_DEEPEST):
+        if result is None or result.get("_type") not in _LINKS:
+            break
+        if result is not link and _is_single(ydl, result):
+            yield Row(_address(result), fields=_fields(result))
+            return
+        result = ydl.extract_info(
+            result["url"], ie_key=result.get("ie_key"), download=False, process=False
+        )
+    if result is None:
+        return
+    if result.get("_type") != "playlist":
+        yield Row(result.get("webpage_url") or page)
+        return
+    parent = str(result.get("extractor_key") or "")
+    for entry in filter(None, _one_by_one(result.get("entries") or ())):
+        if depth < _DEEPEST and _is_list(ydl, entry, parent):
+            yield from _expand(ydl, entry, page, depth + 1)
+        else:
+            yield Row(_address(entry), fields=_fields(entry))
 
 
-class _Heard:
-    """yt-dlp's messages into our log; the last one says why nothing was downloaded."""
-
-    def __init__(self) -> None:
-        self.last = ""
-
-    def debug(self, message: str) -> None:
-        if not message.startswith("[debug] "):
-            self.last = message.strip()
-        log.debug("%s", message)
-
-    def warning(self, message: str) -> None:
-        log.debug("%s", message)
-
-    error = warning
+def _is_list(ydl: Any, entry: dict[str, Any], parent: str) -> bool:
+    """Whether an entry of a list is itself one, by all that is known without loading it."""
+    if entry.get("_type") not in _LINKS:
+        return entry.get("_type") == "playlist"
+    single = _is_single(ydl, entry)
+    # Where yt-dlp can't tell, a link to the list's own extractor is a tab of a channel.
+    return single is False or (single is None and entry.get("ie_key") == parent != "Generic")
 
 
-class _Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
-    """yt-dlp under the ingest policy: its own retries and throttling, our limits."""
+def _one_by_one(entries: Any) -> Iterator[dict[str, Any]]:
+    """Entries as their pages arrive; unlike yt-dlp's own loop it keeps none that were passed on."""
+    from yt_dlp.utils import PagedList
 
-    def __init__(self, scratch: Path, policy: IngestPolicy, heard: _Heard) -> None:
-        self._policy = policy
-        self._deadline = Deadline(policy)
-        super().__init__(_options(scratch, policy, heard, self._watch, self._admit))
-
-    def urlopen(self, req: Any) -> Any:
-        self._deadline.check()
-        url = req if isinstance(req, str) else req.url
-        LIMITER.wait(url, self._policy.requests_per_second_per_host)
-        return bounded(super().urlopen(req), self._deadline, self._policy)
-
-    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        if self._policy.allow_private_addresses:
-            return super().build_request_director(handlers, preferences)
-        return super().build_request_director(public_director(), preferences)
-
-    def _watch(self, progress: dict[str, Any]) -> None:
-        self._deadline.check()
-        check_size(progress.get("downloaded_bytes"), self._policy)
-        check_size(progress.get("total_bytes"), self._policy)
-
-    def _admit(self, info: dict[str, Any], *, incomplete: bool) -> None:
-        if info.get("is_live") or info.get("live_status") in _LIVE:
-            raise SourceRefused(
-                "it is a live stream, which has no end.", remedy="Wait for its recording."
-            )
-        check_duration(info.get("duration"), self._policy)
+    if not isinstance(entries, PagedList):
+        yield from entries
+        return
+    position = 0
+    while entry := entries.getslice(position, position + 1):
+        yield entry[0]
+        position += 1
 
 
-def _options(
-    scratch: Path, policy: IngestPolicy, heard: _Heard, watch: Any, admit: Any
-) -> dict[str, Any]:
-    return {
-        "format": "bestaudio/best",
-        "paths": {"home": str(scratch)},
-        "outtmpl": {"default": "source.%(ext)s"},
-        "noplaylist": True,
-        "extract_flat": "in_playlist",
-        "postprocessors": [],
-        "fixup": "never",
-        "logger": heard,
-        "quiet": True,
-        "noprogress": True,
-        "cachedir": False,
-        "updatetime": False,
-        "continuedl": True,
-        "max_filesize": policy.max_bytes,
-        "match_filter": admit,
-        "progress_hooks": [watch],
-        "socket_timeout": policy.stall_timeout_s,
-        "retries": policy.max_retries,
-        "fragment_retries": policy.max_retries,
-        "extractor_retries": policy.max_retries,
-        "file_access_retries": 1,
-        "skip_unavailable_fragments": False,
-        "retry_sleep_functions": {
-            kind: lambda n: retries_in_place(policy).wait_s(n)
-            for kind in ("http", "fragment", "extractor")
-        },
-        **({} if policy.allow_private_addresses else {"proxy": ""}),
-    }
+def _is_single(ydl: Any, link: dict[str, Any]) -> bool | None:
+    """Whether a link leads to one track; False for a list, None if unknown."""
+    key = link.get("ie_key")
+    extractor = ydl.get_info_extractor(key) if key else _extractor(link["url"])
+    single: bool | None = extractor.is_single_video(link["url"])
+    return single
+
+
+def _address(entry: dict[str, Any]) -> str:
+    """The same address in every run: the track's own page, else the file."""
+    if entry.get("webpage_url"):
+        return str(entry["webpage_url"])
+    if entry.get("_type") in _LINKS:
+        url = str(entry["url"])
+        bare_youtube_id = entry.get("ie_key") == "Youtube" and not is_web(url)
+        return f"https://www.youtube.com/watch?v={url}" if bare_youtube_id else url
+    formats = entry.get("formats") or [entry]
+    audio_only = [f for f in formats if f.get("vcodec") == "none"]
+    best = (audio_only or formats)[0]
+    return str(best.get("manifest_url") or best["url"])
+
+
+def _fields(entry: dict[str, Any]) -> dict[str, str]:
+    # Only a site's own extractor knows titles; the generic one numbers the page's.
+    if entry.get("_type") not in _LINKS or not entry.get("ie_key"):
+        return {}
+    return {name: str(entry[name]) for name in _FIELDS if entry.get(name)}

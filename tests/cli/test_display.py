@@ -19,7 +19,7 @@ from flows.cli.tables import few, length, quality_table
 from flows.summary import RunSummary
 from tasks.contracts import Failure, TrackRef
 from tasks.crew import Journey
-from tasks.recording import Library
+from tasks.recording import Library, TrackRow
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
 
 ODD = [
@@ -151,7 +151,7 @@ def test_the_table_fits_and_clips_no_name(width: int) -> None:
     console = console_of(width, terminal=True)
     reasons = ["estimated_sdr_low", "bleed_from_vocals", "residual_high", "clipped"]
     rows = [
-        {"label": title, "verdict": "fail", "score": 0.123, "duration_s": 20.0, "reasons": reasons}
+        TrackRow(title=title, verdict="fail", score=0.123, duration_s=20.0, reasons=reasons)
         for title in map(plain, ODD)
     ]
     console.print(quality_table(rows, width))

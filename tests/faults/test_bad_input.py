@@ -25,7 +25,7 @@ from tests.flows.studio import (
     write_config,
     write_track,
 )
-from tests.ingest.server import page, serving, silent, status
+from tests.sources.server import page, serving, silent, status
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

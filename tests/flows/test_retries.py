@@ -14,7 +14,7 @@ import pytest
 from tasks.errors import OutOfMemory, RateLimited, StemwrightError
 from tasks.separation.local import LocalSeparator
 from tests.flows.studio import STAGES, Ran, run_catalog, run_track, write_config, write_track
-from tests.ingest.server import Site, file, serving, status
+from tests.sources.server import Site, file, serving, status
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -18,7 +18,7 @@ from flows.summary import RunSummary, TrackLine
 from tasks.errors import SettingsError
 from tasks.recording import Library
 from tasks.recording.gallery import GalleryOptions, write_gallery, writing
-from tasks.recording.gallery.rows import chosen
+from tasks.recording.gallery.writing import chosen
 from tests.cli.conftest import Invoke, document, stemwright
 from tests.gallery.studio import folder_of, put, report_of, small_library
 
@@ -83,7 +83,7 @@ def test_one_file_with_everything_in_it(pages: dict[str, Path]) -> None:
 
 def test_the_reasons_and_their_seconds(pages: dict[str, Path]) -> None:
     parts = Parts(pages["embed"])
-    detail = parts.details[parts.rows[0]["id"]]
+    detail = parts.details[parts.rows[0]["track_id"]]
     assert [(r["lane"], r["start_s"], r["end_s"]) for r in detail["reasons"]] == [
         ("vocals", 1.0, 2.0),
         ("mixture", 2.5, 3.0),
@@ -104,7 +104,7 @@ def test_the_newest_report_of_each_track(tmp_path: Path) -> None:
     put(library, report_of(1, score=0.9, day=0))
     put(library, report_of(1, score=0.4, verdict="review", day=2, separation_id="other-0123abcd"))
     (row,) = written(library, tmp_path / "g.html").rows
-    assert (row["score"], row["separation"]) == (0.4, "other-0123abcd")
+    assert (row["score"], row["separation_id"]) == (0.4, "other-0123abcd")
 
 
 def test_verdict_and_limit(library: Library, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_strangers_words_stay_words(tmp_path: Path) -> None:
     parts = written(library, tmp_path / "g.html")
     harmless = written(Library(tmp_path / "clean"), tmp_path / "h.html")
     assert parts.rows[0]["title"] == HOSTILE
-    assert parts.rows[0]["id"] == clean.track_id
+    assert parts.rows[0]["track_id"] == clean.track_id
     assert parts.tags.count("script") == harmless.tags.count("script")
     assert parts.tags.count("img") == 0
     text = (tmp_path / "g.html").read_text("utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.recording.schema import COLUMNS
+from tasks.recording.tables import schema
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -38,14 +38,14 @@ def tables(
             "verdict": "pass",
             "created_at": created_at,
         }
-    ).reindex(columns=COLUMNS["tracks"])
+    ).reindex(columns=schema("tracks").names)
     per_stem = [
         tracks[["track_id", "separation_id", "score", "verdict", "created_at"]].assign(
             stem=stem, **columns
         )
         for stem in stems
     ]
-    return tracks, pd.concat(per_stem).reindex(columns=COLUMNS["stems"])
+    return tracks, pd.concat(per_stem).reindex(columns=schema("stems").names)
 
 
 def together(*parts: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -35,6 +35,47 @@ TRACKS, STEMS, FAILURES = (
     )
 )
 
+# Every column and its type: files that were written yesterday are read with today's.
+SCHEMAS = {
+    "tracks": """
+        track_id separation_id source title artist album genre duration_s:real source_codec
+        source_sample_rate_hz:whole source_channels:whole source_bit_rate_bps:whole
+        source_lossy:flag model weights_sha256 engine provider device stems_expected stems_present
+        complete:flag residual_db:real assignment_entropy:real spectral_entropy_mixture:real
+        spectral_entropy_delta_mean:real bleed_db:real score:real verdict reasons separation_s:real
+        pipeline_s:real realtime_factor:real attempts:whole cost_usd:real run_id flow_run_name
+        stemwright_version created_at:time estimated_si_sdr_db:real stems_silent stem_gain:real
+        mixture_gain:real mixture_peak:real mixture_silent:flag isrc extra notes source_container
+        source_channel_layout source_bit_depth source_bytes:whole format bit_depth fingerprint
+        aliases estimated_si_sdr_low_db:real estimated_si_sdr_high_db:real percentile:real
+        robust_z:real population population_size:whole warnings route backend precision batch:whole
+        peak_vram_bytes:whole peak_rss_bytes:whole
+    """,
+    "stems": """
+        track_id separation_id stem path sha256 bytes:whole duration_s:real silent:flag
+        peak_dbfs:real rms_dbfs:real clipped_samples:whole energy_share:real spectral_entropy:real
+        spectral_entropy_delta:real spectral_flatness:real bandwidth_hz:real bleed_db:real
+        score:real verdict reasons estimated_si_sdr_db:real absent:flag bleed_from
+        assignment_entropy:real origin problems run_id created_at:time estimated_si_sdr_low_db:real
+        estimated_si_sdr_high_db:real percentile:real robust_z:real population population_size:whole
+        warnings
+    """,
+    "failures": """
+        track_id source stage error_type message retryable:flag attempt:whole run_id created_at:time
+        label remedy input_error:flag fingerprint
+    """,
+    "aliases": """
+        track_id separation_id source fingerprint run_id created_at:time
+    """,
+}
+_TYPES = {
+    "": pa.string(),
+    "real": pa.float64(),
+    "whole": pa.int64(),
+    "flag": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
@@ -67,6 +108,19 @@ def test_the_contracts_columns_come_first_and_in_order(library: Library) -> None
     assert list(pandas_of(library, "tracks").columns)[: len(TRACKS)] == TRACKS
     assert list(pandas_of(library, "stems").columns)[: len(STEMS)] == STEMS
     assert list(pandas_of(library, "failures").columns)[: len(FAILURES)] == FAILURES
+
+
+def test_every_column_keeps_its_name_its_place_and_its_type(library: Library) -> None:
+    library.write_rows([make_report()])
+    library.record_failures([failure("/a.mp3")])
+    library.record_alias(track_id_of(1), SEPARATION_ID, "/b.mp3")
+    for table, columns in SCHEMAS.items():
+        named = (column.partition(":") for column in columns.split())
+        (file,) = Path(library.url, "reports", table).iterdir()
+        found = pq.read_schema(file)
+        assert [(field.name, field.type) for field in found] == [
+            (name, _TYPES[kind]) for name, _, kind in named
+        ]
 
 
 def test_columns_are_flat_and_times_are_utc(library: Library) -> None:
@@ -308,3 +362,16 @@ def test_files_of_an_older_version_read_with_todays_columns(library: Library) ->
     assert library.tracks()["isrc"].isna().all()
     assert len(pandas_of(library, "tracks")) == 2
     assert library.index().find("/music/1.mp3", "", SEPARATION_ID) == track_id_of(1)
+
+
+def test_columns_that_another_process_added_are_shown_and_kept(library: Library) -> None:
+    mine, theirs = make_report(1), make_report(2)
+    commit(library, mine, theirs)
+    library.write_rows([mine, theirs])
+    (file,) = Path(library.url, "reports", "tracks").iterdir()
+    pq.write_table(pq.read_table(file).append_column("stars", pa.array([4, 5])), file)
+    commit(library, make_report(1, run_id="new"), replace=True)
+    assert library.tracks().set_index("run_id")["stars"].to_dict() == {
+        "run-1": 5.0,
+        "new": pytest.approx(float("nan"), nan_ok=True),
+    }

@@ -310,6 +310,7 @@ def master(mixture: Mixture, tmp_path: Path) -> Mixture:
     soundfile.write(source, samples, rate)
     ref = mixture.ref.model_copy(update={"source": str(source)})
     update = {"ref": ref, "path": tmp_path / "mixture.flac", "bit_depth": "24"}
+    update["source_path"] = source
     return mixture.model_copy(update=update)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from tasks.contracts import Reason, StemQuality, TrackReport
+from tasks.contracts import Reason, TrackReport
 from tasks.recording.gallery.images import data_url, spectrogram_url, waveform
 from tasks.recording.gallery.previews import MIME_TYPE
 from tasks.recording.gallery.signals import (
@@ -21,10 +20,21 @@ from tasks.recording.gallery.signals import (
 )
 from tasks.recording.gallery.spectrogram import Look
 from tasks.recording.library import Library
+from tasks.recording.rows import TrackRow
 
 Detail = dict[str, Any]
 Sound = Literal["embed", "link", "none"]
 
+_OF_TRACK = {"track_id", "engine", "device", "duration_s", "percentile", "population", "notes"}
+_OF_STEM = {
+    "verdict",
+    "score",
+    "estimated_si_sdr_db",
+    "bleed_db",
+    "bleed_from",
+    "absent",
+    "silent",
+}
 _AT_ONCE = min(4, os.cpu_count() or 1)
 
 
@@ -83,68 +93,18 @@ def _audio(
 
 def _quality(report: TrackReport, name: str) -> Detail:
     stem = report.quality.stems.get(name)
-    if stem is None:
-        return {}
-    return {
-        "verdict": stem.verdict,
-        "score": stem.score,
-        "si_sdr_db": stem.estimated_si_sdr_db,
-        "si_sdr_low_db": stem.estimated_si_sdr_low_db,
-        "si_sdr_high_db": stem.estimated_si_sdr_high_db,
-        "bleed_db": stem.bleed_db,
-        "bleed_from": stem.bleed_from,
-        "state": _state(stem),
-    }
-
-
-def _state(stem: StemQuality) -> str:
-    if stem.silent:
-        return "silent"
-    return "absent" if stem.absent else ""
+    return stem.model_dump(include=_OF_STEM) if stem else {}
 
 
 def _about(report: TrackReport) -> Detail:
-    quality, stems = report.quality, report.stem_set
-    return {
-        "id": report.track_id,
-        "separation": report.separation_id,
-        "album": report.album,
+    quality = report.quality
+    return TrackRow.of(report).model_dump(include=_OF_TRACK) | {
         "source": report.source.split("?", 1)[0],
-        "engine": stems.engine,
-        "device": stems.device,
-        "duration_s": report.duration_s,
-        "percentile": quality.percentile,
-        "population": quality.population,
-        "notes": list(report.mixture.notes),
-        "problems": list(report.completeness.problems),
-        "reasons": [_reason(reason) for reason in every_reason(report)],
-        "warnings": [_reason(reason) for reason in every_warning(report)],
+        "problems": report.completeness.problems,
+        "reasons": [_reason(reason) for reason in quality.every_detail],
+        "warnings": [_reason(reason) for reason in quality.every_warning],
     }
-
-
-def every_reason(report: TrackReport) -> list[Reason]:
-    """The reasons of the track and of its stems, each once."""
-    quality = report.quality
-    return _once([*quality.details, *(d for stem in quality.stems.values() for d in stem.details)])
-
-
-def every_warning(report: TrackReport) -> list[Reason]:
-    """The same for what is too uncertain to change a verdict."""
-    quality = report.quality
-    found = [*quality.warnings, *(w for stem in quality.stems.values() for w in stem.warnings)]
-    return _once(found)
-
-
-def _once(reasons: Iterable[Reason]) -> list[Reason]:
-    return list(dict.fromkeys(reasons))
 
 
 def _reason(reason: Reason) -> Detail:
-    return {
-        "code": reason.code,
-        "sentence": reason.sentence,
-        "lane": reason.stem or MIXTURE,
-        "stem": reason.stem,
-        "start_s": reason.start_s,
-        "end_s": reason.end_s,
-    }
+    return reason.model_dump(exclude={"value"}) | {"lane": reason.stem or MIXTURE}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.contracts import Reason, TrackReport
-from tasks.recording.gallery.details import every_reason
 from tasks.recording.gallery.signals import MIXTURE, SignalUnreadable, observe, signal_files
 from tasks.recording.gallery.spectrogram import Look
 
@@ -75,7 +74,7 @@ def _drawn(report: TrackReport, looks: dict[str, Look]) -> Any:
         figure.subplots_adjust(0.08, 0.45 / height, 0.975, 1 - 0.1 / height, hspace=0.08)
         canvas: Any = FigureCanvasAgg(figure)
         lanes: Any = figure.subplots(len(looks), 1, sharex=True, squeeze=False)[:, 0]
-        reasons = every_reason(report)
+        reasons = report.quality.every_detail
         for axes, (name, look) in zip(lanes, looks.items(), strict=True):
             _lane(axes, look, loudest)
             _mark(axes, (reason for reason in reasons if (reason.stem or MIXTURE) == name))

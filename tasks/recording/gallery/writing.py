@@ -8,20 +8,15 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tasks.contracts import TrackReport, Value
+from pydantic import Field
+
+from tasks.contracts import TrackReport, Value, Verdict
 from tasks.errors import SettingsError, StemwrightError
 from tasks.recording.gallery import previews
 from tasks.recording.gallery.details import Detail, Sound, detail
-from tasks.recording.gallery.options import (
-    EMBEDDED_BYTES,
-    INLINE_AUDIO_BYTES,
-    INLINE_TRACKS,
-    GalleryOptions,
-)
 from tasks.recording.gallery.page import page, side_script
-from tasks.recording.gallery.rows import chosen, newest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +25,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORM = 1
+EMBEDDED_BYTES = 32 * 1024**2
+"""`auto` embeds up to this much audio: some 45 minutes, all stems and mixtures added up."""
+
+INLINE_TRACKS = 100
+INLINE_AUDIO_BYTES = 64 * 1024**2
+"""With more pictured tracks, or more audio, than this, each track's part is a file of its own."""
+
+_FORM = 2
 """Changes with what a side file holds, so that older ones are made anew."""
 _SIDE_FILE = re.compile(r"[0-9a-f]{16}\.js")
 
 Progress = Callable[[int, int], None]
 """Told how many of how many tracks are drawn."""
+
+
+class GalleryOptions(Value):
+    """Which tracks a gallery shows, and how much of each."""
+
+    verdict: Verdict | None = None
+    limit: int = Field(default=0, ge=0, description="Tracks in the table, worst first; 0 is all.")
+    pictures: int = Field(
+        default=300, ge=0, description="Tracks with pictures and audio; flagged ones come first."
+    )
+    audio: Literal["auto"] | Sound = "auto"
 
 
 class Written(Value):
@@ -74,7 +87,9 @@ def write_gallery(
     """
     options = options or GalleryOptions()
     out = (out or _default_place(library)).absolute()
-    frame = newest(library, options)
+    frame = library.newest(options.verdict).reset_index(drop=True)
+    if options.limit:
+        frame = frame.head(options.limit)
     shown = frame.iloc[chosen(frame, options.pictures)]
     expected = sum(map(_preview_bytes, shown["duration_s"], shown["stems_present"]))
     sound = _sound(options, library, expected)
@@ -101,6 +116,21 @@ def write_gallery(
         + sum((out.parent / name).stat().st_size for name in sides.values()),
         unreadable=tuple(work.unreadable),
     )
+
+
+def chosen(frame: pd.DataFrame, count: int) -> list[int]:
+    """Return the rows to be shown in full, in their order.
+
+    All if they fit; else those below pass, worst first, and in the room that is left a sample of
+    the rest, evenly spaced over their scores.
+    """
+    if len(frame) <= count:
+        return list(range(len(frame)))
+    flagged = [index for index, verdict in enumerate(frame["verdict"]) if verdict != "pass"]
+    rest = sorted(set(range(len(frame))) - set(flagged))
+    room = max(0, count - len(flagged))
+    sample = [rest[index * len(rest) // room] for index in range(room)] if rest else []
+    return sorted(flagged[:count] + sample)
 
 
 def _default_place(library: Library) -> Path:

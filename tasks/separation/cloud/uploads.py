@@ -33,11 +33,8 @@ def upload_of(mixture: Mixture, policy: UploadPolicy, scratch: Path) -> Path:
         OSError: The disk doesn't take it.
     """
     if policy.own_bytes:
-        source = mixture.source_path
-        if source is None and mixture.ref.kind == "file":
-            source = Path(mixture.ref.source)
-        if source is not None and source.is_file():
-            return source
+        if mixture.source_path is not None and mixture.source_path.is_file():
+            return mixture.source_path
         log.info("%s: the source is gone, so the mixture is uploaded", mixture.ref.label)
     return _transcoded(mixture, policy.format, scratch) if policy.format else mixture.path
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from tasks.contracts import track_label
 from tasks.recording.gallery.plots import described, spread
 from tasks.recording.gallery.previews import BIT_RATE_BPS
-from tasks.recording.gallery.rows import FIELDS, table_rows
+from tasks.recording.rows import TrackRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,25 @@ if TYPE_CHECKING:
 
 _SCRIPTS = ("words.js", "table.js", "engines.js", "player.js", "track.js", "main.js")
 VERDICTS = ("pass", "review", "fail")
+
+FIELDS = (
+    "track_id",
+    "separation_id",
+    "title",
+    "artist",
+    "genre",
+    "model",
+    "duration_s",
+    "verdict",
+    "score",
+    "estimated_si_sdr_db",
+    "estimated_si_sdr_low_db",
+    "estimated_si_sdr_high_db",
+    "residual_db",
+    "reasons",
+    "created_at",
+)
+"""The columns that the page's table has: a list a row, since names would be most of it."""
 
 
 def page(
@@ -62,7 +83,7 @@ def page(
         verdicts=VERDICTS,
         gallery={
             "fields": FIELDS,
-            "rows": table_rows(frame),
+            "rows": _rows(frame),
             "sides": dict(sides),
             "sound": sound,
         },
@@ -75,6 +96,23 @@ def page(
         policy=_policy(script),
     )
     return html
+
+
+def _rows(frame: pd.DataFrame) -> list[list[Any]]:
+    rows = map(TrackRow.read, frame[[*FIELDS, "source"]].to_dict("records"))
+    return [[_value(row, field) for field in FIELDS] for row in rows]
+
+
+def _value(row: TrackRow, field: str) -> Any:
+    value = getattr(row, field)
+    if field == "title":
+        # A URL's query may hold a signature: not for a page that is passed around.
+        return value or track_label("", "", row.source.split("?", 1)[0]) or "untitled"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, float):
+        return round(value, 3 if field == "score" else 1)
+    return value
 
 
 def side_script(detail: Mapping[str, Any]) -> str:
@@ -99,14 +137,13 @@ def _policy(script: str) -> str:
 
 
 def _summary(frame: pd.DataFrame) -> dict[str, Any]:
-    scores, sdr = frame["score"].dropna(), frame["estimated_si_sdr_db"].dropna()
+    medians = {name: frame[name].dropna().median() for name in ("score", "estimated_si_sdr_db")}
     verdicts = frame["verdict"].value_counts()
     return {
         "tracks": len(frame),
         "hours": float(frame["duration_s"].sum()) / 3600,
         "minutes": float(frame["duration_s"].sum()) / 60,
-        "score": float(scores.median()) if len(scores) else None,
-        "si_sdr_db": float(sdr.median()) if len(sdr) else None,
+        **{name: None if isnan(median) else float(median) for name, median in medians.items()},
         "verdicts": {name: int(verdicts.get(name, 0)) for name in VERDICTS},
     }
 

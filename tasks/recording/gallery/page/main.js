@@ -7,7 +7,7 @@ let view = null;
 let opened = null;
 
 // Called by the files beside the page, which hand over a track each.
-const receive = (detail) => waiting.get(detail.id)?.resolve(detail);
+const receive = (detail) => waiting.get(detail.track_id)?.resolve(detail);
 
 const detailOf = (id) => {
   const inPage = document.querySelector(`script[data-track="${CSS.escape(id)}"]`);
@@ -30,9 +30,9 @@ const facts = (row) => {
 };
 
 const estimate = (row) => {
-  const known = row.si_sdr_low_db !== null && row.si_sdr_high_db !== null;
-  const likely = known ? ` (likely ${fixed(row.si_sdr_low_db, 0)} to ${fixed(row.si_sdr_high_db, 0)})` : '';
-  return fixed(row.si_sdr_db, 1, ' dB') + likely;
+  const known = row.estimated_si_sdr_low_db !== null && row.estimated_si_sdr_high_db !== null;
+  const likely = known ? ` (likely ${fixed(row.estimated_si_sdr_low_db, 0)} to ${fixed(row.estimated_si_sdr_high_db, 0)})` : '';
+  return fixed(row.estimated_si_sdr_db, 1, ' dB') + likely;
 };
 
 const further = (row, detail) => {
@@ -41,19 +41,19 @@ const further = (row, detail) => {
     parts.push(`better than ${fixed(detail.percentile, 0, ' %')} of ${detail.population || 'its population'}`);
   }
   if (row.residual_db !== null) parts.push(`residual ${fixed(row.residual_db, 1, ' dB')}`);
-  parts.push(`${words(detail.engine)} (${detail.device})`, row.created, detail.source);
+  parts.push(`${words(detail.engine)} (${detail.device})`, row.created_at, detail.source);
   return el('p', { class: 'note further' }, parts.join(' · '));
 };
 
 const show = async (row) => {
   close();
-  opened = row.id;
+  opened = row.track_id;
   byId('list').hidden = true;
   byId('track').hidden = false;
   byId('track-title').textContent = row.title;
   byId('track-artist').textContent = row.artist || 'Track';
   byId('track-facts').replaceChildren(...facts(row));
-  const [before, after] = table.beside(row.id);
+  const [before, after] = table.beside(row.track_id);
   byId('previous-track').disabled = !before;
   byId('next-track').disabled = !after;
   document.title = `${row.title} · Stemwright gallery`;
@@ -62,8 +62,8 @@ const show = async (row) => {
   byId('stage').replaceChildren(el('p', { class: 'note', role: 'status' }, 'Loading…'));
   let content = null;
   try {
-    const detail = await detailOf(row.id);
-    if (opened !== row.id) return;
+    const detail = await detailOf(row.track_id);
+    if (opened !== row.track_id) return;
     if (detail) {
       view = new TrackView(detail, row);
       content = [view.element, further(row, detail)];
@@ -74,7 +74,7 @@ const show = async (row) => {
           el('code', {}, 'stemwright gallery --pictures N'), ' draws more.')];
     }
   } catch (error) {
-    if (opened !== row.id) return;
+    if (opened !== row.track_id) return;
     content = [el('p', { class: 'empty', role: 'alert' }, `It can't be shown: ${error.message}.`)];
   }
   byId('stage').replaceChildren(...content);
@@ -103,7 +103,7 @@ const route = () => {
 
 const step = (side) => {
   const row = opened && table.beside(opened)[side];
-  if (row) location.hash = `#/${row.id}`;
+  if (row) location.hash = `#/${row.track_id}`;
 };
 
 const listTitle = document.title;

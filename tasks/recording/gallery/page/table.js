@@ -9,7 +9,7 @@ class Table {
   constructor(fields, rows) {
     this.rows = rows.map((row) => {
       const track = Object.fromEntries(fields.map((field, index) => [field, row[index]]));
-      track.text = [track.title, track.artist, track.genre, track.model, track.id,
+      track.text = [track.title, track.artist, track.genre, track.model, track.track_id,
         ...track.reasons.map(words)].join(' ').toLowerCase();
       return track;
     });
@@ -109,31 +109,31 @@ class Table {
     const more = row.reasons.length > 2 ? ` +${row.reasons.length - 2}` : '';
     const score = el('span', { class: 'bar', 'aria-hidden': 'true' });
     score.style.setProperty('--share', row.score ?? 0);
-    return el('tr', { 'data-track': row.id },
+    return el('tr', { 'data-track': row.track_id },
       el('th', { scope: 'row', class: 'c-title' },
-        el('a', { href: `#/${row.id}` }, row.title),
+        el('a', { href: `#/${row.track_id}` }, row.title),
         row.artist ? el('span', { class: 'artist' }, row.artist) : ''),
       el('td', { class: 'c-genre' }, row.genre || NONE),
       el('td', { class: 'c-model' }, row.model),
       el('td', { class: 'c-length number' }, row.duration_s === null ? NONE : clock(row.duration_s)),
       el('td', { class: 'c-verdict' }, verdictMark(row.verdict)),
       el('td', { class: 'c-score number' }, score, fixed(row.score, 2)),
-      el('td', { class: 'c-sdr number' }, fixed(row.si_sdr_db, 1, ' dB')),
+      el('td', { class: 'c-sdr number' }, fixed(row.estimated_si_sdr_db, 1, ' dB')),
       el('td', { class: 'c-why' }, why + more));
   }
 
   find(id) {
-    return this.rows.find((row) => row.id === id);
+    return this.rows.find((row) => row.track_id === id);
   }
 
   // The tracks before and after one, in the order that is shown.
   beside(id) {
-    const at = this.shown.findIndex((row) => row.id === id);
+    const at = this.shown.findIndex((row) => row.track_id === id);
     return at < 0 ? [null, null] : [this.shown[at - 1] ?? null, this.shown[at + 1] ?? null];
   }
 
   focus(id) {
-    const at = this.shown.findIndex((row) => row.id === id);
+    const at = this.shown.findIndex((row) => row.track_id === id);
     if (at >= 0) this.refresh(Math.floor(at / PAGE_ROWS));
     this.body.querySelector(`tr[data-track="${CSS.escape(id)}"] a`)?.focus();
   }

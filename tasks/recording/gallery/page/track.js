@@ -54,10 +54,10 @@ class TrackView {
 
   facts(lane) {
     if (lane.name === MIXTURE || lane.verdict === undefined) return '';
-    if (lane.state) return el('p', { class: 'facts' }, lane.state);
+    if (lane.silent || lane.absent) return el('p', { class: 'facts' }, lane.silent ? 'silent' : 'absent');
     const bleed = lane.bleed_from ? `Most bleed: ${lane.bleed_from}, ${fixed(lane.bleed_db, 1, ' dB')}` : null;
     return el('p', { class: 'facts', title: bleed },
-      verdictMark(lane.verdict), ` ${fixed(lane.score, 2)} · ${fixed(lane.si_sdr_db, 1, ' dB')}`);
+      verdictMark(lane.verdict), ` ${fixed(lane.score, 2)} · ${fixed(lane.estimated_si_sdr_db, 1, ' dB')}`);
   }
 
   buttons(name) {

@@ -22,8 +22,9 @@ from tasks.errors import (
     SourceRefused,
     SourceUnreadable,
 )
-from tasks.sources import ingest, object_stores
-from tests.ingest.conftest import QUICK, left_in
+from tasks.sources import ingest
+from tasks.sources.partial_download import Part
+from tests.sources.conftest import QUICK, left_in
 
 ONCE = QUICK.model_copy(update={"max_retries": 0})
 
@@ -152,7 +153,7 @@ def test_a_full_disk_says_so(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     store.pipe("/bucket/a.flac", flac)
-    monkeypatch.setattr(object_stores, "_for_appending", lambda part: Full())
+    monkeypatch.setattr(Part, "open", lambda part: Full())
     with pytest.raises(DiskFull):
         ingest(ref_of("memory://bucket/a.flac"), scratch, QUICK)
     assert left_in(scratch) == []

@@ -1,4 +1,4 @@
-"""Catalog files opened wherever they lie: on disk, on an object store, on a web server."""
+"""Manifests: catalog files, wherever they lie: on disk, on an object store, on a web server."""
 
 from __future__ import annotations
 
@@ -8,58 +8,57 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
-from tasks.errors import (
-    CatalogError,
-    NetworkError,
-    SettingsError,
-    SourceMissing,
-    SourceUnreadable,
-    StemwrightError,
-    from_os_error,
-)
+from tasks.errors import CatalogError, SourceMissing, StemwrightError, from_os_error
 from tasks.net.http_errors import error_of_status, httpx_errors
-from tasks.sources.suffixes import is_address, is_web
+from tasks.sources.manifest_formats import TEXT_READERS, read_parquet
+from tasks.sources.objects import driver_error, filesystem
+from tasks.sources.source import Rows, Source
+from tasks.sources.suffixes import (
+    CATALOG_SUFFIXES,
+    is_address,
+    is_elsewhere,
+    is_web,
+    suffix_of,
+)
 
 _MAX_WEB_CATALOG_BYTES = 2 * 1024**3
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
-_PACKAGES |= {"abfs": "adlfs", "abfss": "adlfs", "sftp": "paramiko", "ssh": "paramiko"}
+_WHAT = "catalog at this URL"
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a URL and the path in it.
+class Manifest(Source):
+    """A catalog: a row a source, with whatever its columns say of it."""
 
-    Raises:
-        SettingsError: no driver for the scheme is installed; names the `pip install`.
-        CatalogError: the scheme is unknown.
-    """
-    from fsspec.core import url_to_fs
+    name = "manifest"
+    is_list = True
+    is_base = True
 
-    scheme = url.split("://", 1)[0].split("::")[-1].lower()
-    try:
-        fs, path = url_to_fs(url)
-    except ImportError as error:
-        package = _PACKAGES.get(scheme)
-        remedy = f"Run `pip install {package}`." if package else f"{error}."
-        cause = f"reading {scheme}:// needs a package that isn't installed."
-        raise SettingsError(cause, remedy=remedy) from error
-    except ValueError as error:
-        raise CatalogError(
-            f"{scheme}:// is no scheme that can be read.", remedy="Check the URL."
-        ) from error
-    return fs, str(path)
+    def matches(self, source: str) -> bool:
+        suffix = suffix_of(source)
+        if suffix not in CATALOG_SUFFIXES or "::" in source:
+            return False
+        # On the web these are a stream's index more often than a list of tracks.
+        return not (suffix in (".m3u", ".m3u8") and is_web(source))
 
+    def needs_network(self, source: str) -> bool:
+        return is_elsewhere(source)
 
-def passed_on(error: Exception, what: str) -> StemwrightError:
-    """A storage driver's exception as one of ours."""
-    if isinstance(error, StemwrightError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return SourceMissing(f"there is no {what}.")
-    if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
-        return SourceUnreadable(f"the {what} may not be read: {error or type(error).__name__}")
-    return NetworkError(f"the {what} can't be read: {type(error).__name__}: {error}")
+    def is_cheap_to_count(self, source: str) -> bool:
+        return not is_address(source)
+
+    def expand(self, source: str) -> Rows:
+        suffix = suffix_of(source)
+        with open_catalog(source) as file:
+            if suffix == ".parquet":
+                yield from read_parquet(file)
+                return
+            try:
+                with as_text(file) as text:
+                    yield from TEXT_READERS[suffix](text)
+            except UnicodeError as error:
+                cause = f"the file can't be decoded: {error}."
+                yield CatalogError(cause, remedy="Save it as UTF-8.")
 
 
 @contextmanager
@@ -73,7 +72,7 @@ def open_catalog(location: str) -> Iterator[IO[bytes]]:
         file = _open(location)
     except OSError as error:
         if is_address(location):
-            raise passed_on(error, "catalog at this URL") from error
+            raise driver_error(error, _WHAT) from error
         raise _on_disk(error, location) from error
     with file:
         yield file
@@ -95,7 +94,7 @@ def _open(location: str) -> IO[bytes]:
         try:
             return cast(IO[bytes], fs.open(path, "rb"))
         except Exception as error:  # drivers raise their vendors' own types
-            raise passed_on(error, "catalog at this URL") from error
+            raise driver_error(error, _WHAT) from error
     return Path(location).open("rb")
 
 

@@ -1,44 +1,35 @@
-"""A file over HTTP into scratch: resumed by byte range, bounded in size, time and stalls."""
+"""Files over HTTP into scratch: resumed by byte range, bounded in size, time and stalls."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
-
-import httpx
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tasks.contracts import IngestPolicy
-from tasks.errors import (
-    EmptyAudio,
-    NetworkError,
-    SourceRefused,
-    StemwrightError,
-    TransientError,
-    from_os_error,
-)
-from tasks.net.addresses import PublicTransport
+from tasks.errors import NetworkError, SourceMissing, SourceRefused
 from tasks.net.http_errors import error_of_status, httpx_errors
-from tasks.sources.fetched import Fetched
-from tasks.sources.limits import LIMITER, Deadline, check_size, resuming
-from tasks.sources.partial_download import Part, Version
+from tasks.sources import ytdlp
+from tasks.sources.limits import LIMITER, Deadline, check_size
+from tasks.sources.partial_download import Part, Version, fetch_into
+from tasks.sources.source import Fetched, Source
+from tasks.sources.suffixes import is_audio, is_web
+
+if TYPE_CHECKING:
+    import httpx
 
 _RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
 _WHOLE = re.compile(r"bytes \*/(?P<total>\d+)")
-_PAGE_TYPES = (
-    "text/html",
-    "text/xml",
-    "application/xhtml",
-    "application/xml",
-    "application/rss",
+_STREAM_TYPES = (
     "application/dash+xml",
     "application/vnd.apple.mpegurl",
     "application/x-mpegurl",
     "audio/mpegurl",
     "audio/x-mpegurl",
 )
-_PAGE_STARTS = (b"<!doctype html", b"<html", b"#extm3u")
 _HEADERS = {
     "Accept-Encoding": "identity",
     "Accept": "audio/*,*/*;q=0.8",
@@ -46,36 +37,49 @@ _HEADERS = {
 }
 
 
+class Http(Source):
+    """An http(s) URL of audio; what turns out to be a page or a stream's index is yt-dlp's."""
+
+    name = "url"
+
+    def matches(self, source: str) -> bool:
+        return is_web(source) and is_audio(source)
+
+    def is_cheap_to_count(self, source: str) -> bool:
+        return is_audio(source)
+
+    def fetch(self, source: str, scratch: Path, policy: IngestPolicy) -> Fetched:
+        """Fetch a file; a part of the same version that lies in `scratch` is continued."""
+        pages = ytdlp.Ytdlp()
+        _check_url(source)
+        if ytdlp.has_own_extractor(source):
+            return pages.fetch(source, scratch, policy)
+        part = Part(scratch, source)
+        try:
+            with _client(policy) as client:
+                return fetch_into(part, lambda left: _attempt(client, part, policy, left), policy)
+        except PageAnswered:
+            return pages.fetch(source, scratch, policy)
+
+
 class PageAnswered(Exception):
-    """The server answered a page or a stream's index, which are yt-dlp's matter."""
+    """The server answered a page or a stream's index."""
 
 
-def download(url: str, scratch: Path, policy: IngestPolicy) -> Fetched:
-    """Fetch the file at a URL; a part of the same version that lies in `scratch` is continued.
-
-    Raises:
-        PageAnswered: it is not a file but a page.
-        StemwrightError: as `tasks.sources.ingest` says.
-    """
-    part = Part(scratch, url)
+def _check_url(url: str) -> None:
     try:
-        with _client(policy) as client:
-            version = resuming(lambda left: _attempt(client, part, policy, left), policy)
-            if not part.size:
-                raise EmptyAudio("the server sent no bytes.", remedy="Check the URL.")
-            return Fetched(part.finish(), version.fingerprint)
-    except TransientError:
-        part.discard_if_empty()
-        raise
-    except (StemwrightError, PageAnswered):
-        part.discard()
-        raise
-    except OSError as error:
-        part.discard()
-        raise from_os_error(error) from error
+        host = urlsplit(url).hostname
+    except ValueError as error:
+        raise SourceMissing(f"this isn't a URL: {error}.") from error
+    if is_web(url) and (not host or " " in host):
+        raise SourceMissing("this isn't a URL: it names no host.")
 
 
 def _client(policy: IngestPolicy) -> httpx.Client:
+    import httpx
+
+    from tasks.net.addresses import PublicTransport
+
     transport = None if policy.allow_private_addresses else PublicTransport()
 
     def before(request: httpx.Request) -> None:
@@ -103,13 +107,17 @@ def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: D
             raise PageAnswered
         version = _place(response, part)
         check_size(version.total, policy)
-        _append(response, part, version, policy, deadline)
+        part.append(_body(response, is_new=not part.size), policy, deadline)
+        if version.total is not None and part.size < version.total:
+            raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
         return version
 
 
 def _open(
     client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline
 ) -> AbstractContextManager[httpx.Response]:
+    import httpx
+
     timeout = httpx.Timeout(min(policy.stall_timeout_s, max(deadline.left_s, 0.01)))
     headers = {}
     if version := part.version:
@@ -155,31 +163,12 @@ def _extent(response: httpx.Response) -> tuple[int | None, int]:
     return (int(length) if length.isdigit() and not encoded else None), 0
 
 
-def _append(
-    response: httpx.Response,
-    part: Part,
-    version: Version,
-    policy: IngestPolicy,
-    deadline: Deadline,
-) -> None:
-    with part.path.open("ab") as file:
-        _pour(response, file, policy, deadline)
-    if version.total is not None and part.size < version.total:
-        raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
-
-
-def _pour(
-    response: httpx.Response, file: IO[bytes], policy: IngestPolicy, deadline: Deadline
-) -> None:
-    first = file.tell() == 0
+def _body(response: httpx.Response, *, is_new: bool) -> Iterator[bytes]:
     for chunk in response.iter_bytes():
-        if first and _looks_like_page(chunk, response):
+        if is_new and _looks_like_page(chunk, response):
             raise PageAnswered
-        first = False
-        # Checked before it is written, so that the limit holds on the disk too.
-        check_size(file.tell() + len(chunk), policy)
-        file.write(chunk)
-        deadline.check()
+        is_new = False
+        yield chunk
 
 
 def _after_416(response: httpx.Response, part: Part) -> Version:
@@ -194,10 +183,12 @@ def _after_416(response: httpx.Response, part: Part) -> Version:
 
 def _is_page(response: httpx.Response) -> bool:
     kind = response.headers.get("content-type", "").lower()
-    return bool(kind.startswith(_PAGE_TYPES))
+    return bool(kind.startswith((*ytdlp.PAGE_TYPES, *_STREAM_TYPES)))
 
 
 def _looks_like_page(start: bytes, response: httpx.Response) -> bool:
     kind = response.headers.get("content-type", "").lower()
     declared_audio = kind.startswith(("audio/", "video/")) and not start.startswith(b"#EXTM3U")
-    return not declared_audio and start.lstrip()[:32].lower().startswith(_PAGE_STARTS)
+    return not declared_audio and start.lstrip()[:32].lower().startswith(
+        (*ytdlp.PAGE_STARTS, b"#extm3u")
+    )

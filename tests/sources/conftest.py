@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from tasks.contracts import IngestPolicy, TrackRef
-from tests.ingest.server import Site, serving
+from tests.sources.server import Site, serving
 
 QUICK = IngestPolicy(
     stall_timeout_s=0.5, timeout_s=20.0, max_retries=2, requests_per_second_per_host=500.0

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tasks.contracts import Failure, TrackRef
-from tasks.sources import playlists, read_catalog
-from tests.ingest import server
-from tests.ingest.server import Site
+from tasks.sources import Row, read_catalog, ytdlp
+from tests.sources import server
+from tests.sources.server import Site
 
 ALBUM = """<html><head><title>Album</title></head><body>
 <audio src="/media/one.flac"></audio>
@@ -79,10 +79,10 @@ def test_audio_without_a_suffix_costs_one_small_request(site: Site) -> None:
 def test_a_track_of_a_known_site_costs_no_request(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: str) -> Iterator[playlists.Entry]:
+    def refuse(_: str) -> Iterator[Row]:
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(playlists, "_listed", refuse)
+    monkeypatch.setattr(ytdlp, "_listed", refuse)
     assert [ref.source for ref in refs(url)] == [url]
 
 

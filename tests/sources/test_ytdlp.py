@@ -17,10 +17,10 @@ from tasks.errors import (
     SourceUnreadable,
     StemwrightError,
 )
-from tasks.sources import ingest, ytdlp
-from tests.ingest import server
-from tests.ingest.conftest import QUICK, left_in, url_ref
-from tests.ingest.server import Answer, Site
+from tasks.sources import ingest, ytdlp_download
+from tests.sources import server
+from tests.sources.conftest import QUICK, left_in, url_ref
+from tests.sources.server import Answer, Site
 
 ONCE = QUICK.model_copy(update={"max_retries": 0})
 
@@ -158,14 +158,14 @@ def test_a_page_that_leads_inside_is_refused(
 def test_live_and_long_tracks_are_refused_by_their_metadata(
     scratch: Path, info: dict[str, object], says: str
 ) -> None:
-    ydl = ytdlp._Downloader(scratch, QUICK, ytdlp._Heard())
+    ydl = ytdlp_download._Downloader(scratch, QUICK, ytdlp_download._Heard())
     video = {"id": "x", "title": "x", "url": "http://127.0.0.1:9/x.mp3", "ext": "mp3", **info}
     with pytest.raises(SourceRefused, match=says):
         ydl.process_ie_result(video | {"extractor": "x", "webpage_url": "x"}, download=True)
 
 
 def test_metadata_of_music_sites_becomes_tags() -> None:
-    tags = ytdlp._tags(
+    tags = ytdlp_download._tags(
         {
             "title": "Band - Song (Official Video)",
             "track": "Song",

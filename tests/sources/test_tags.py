@@ -16,7 +16,7 @@ from mutagen.id3 import TALB, TCON, TIT2, TPE1, TSRC
 from tasks.contracts import Tags, TrackRef
 from tasks.sources import ingest
 from tasks.sources.tags import filled, read_tags
-from tests.ingest.conftest import QUICK
+from tests.sources.conftest import QUICK
 
 ENCODERS = {"m4a": "aac", "opus": "libopus", "mp3": "libmp3lame"}
 ENCODERS |= {"flac": "flac", "aiff": "pcm_s16be", "wav": "pcm_s16le", "webm": "libopus"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from tasks.errors import (
 )
 from tasks.sources import ingest
 from tasks.sources.partial_download import Part
-from tests.ingest import server
-from tests.ingest.conftest import QUICK, left_in, url_ref
-from tests.ingest.server import Answer, Site
+from tests.sources import server
+from tests.sources.conftest import QUICK, left_in, url_ref
+from tests.sources.server import Answer, Site
 
 ONCE = QUICK.model_copy(update={"max_retries": 0})
 
@@ -228,10 +229,11 @@ def test_a_redirect_to_a_private_address_is_refused(
 def test_a_full_disk_says_so_and_frees_its_part(
     site: Site, scratch: Path, flac: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tasks.sources.download._pour", full)
+    monkeypatch.setattr(Part, "open", lambda part: Full())
     url = site.on("/a.flac", server.file(flac))
     with pytest.raises(DiskFull):
         ingest(url_ref(url), scratch, QUICK)

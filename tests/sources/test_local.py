@@ -10,7 +10,7 @@ import pytest
 from tasks.contracts import TrackRef
 from tasks.errors import EmptyAudio, SourceMissing, SourceRefused, SourceUnreadable, StemwrightError
 from tasks.sources import fingerprint, ingest
-from tests.ingest.conftest import QUICK, left_in
+from tests.sources.conftest import QUICK, left_in
 
 
 def ref_of(path: Path) -> TrackRef:

@@ -9,11 +9,11 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 from tasks.errors import CatalogError
+from tasks.sources.source import Row, Rows
 
 _COLUMNS = frozenset({"source", "title", "artist", "album", "genre", "isrc"})
 _DELIMITERS = ",;\t|"
@@ -21,18 +21,6 @@ _EXTINF = re.compile(r"#EXTINF:\s*-?[\d.]*(?:\s+[\w-]+=\"[^\"]*\")*\s*,(?P<name>
 _M3U_TAGS = {"#EXTALB:": "album", "#EXTART:": "artist", "#EXTGENRE:": "genre"}
 _UTF8_REMEDY = "Save the file as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8`, if it came from Excel)."
 _ROWS_A_BATCH = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A source as written in a catalog, where that was ("line 12"), and its other columns."""
-
-    source: str
-    where: str = ""
-    fields: dict[str, str] = field(default_factory=dict)
-
-
-Rows = Iterator[Row | CatalogError]
 
 
 def _undecodable(text: str) -> str:

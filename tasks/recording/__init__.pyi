@@ -1,0 +1,5 @@
+from .index import LibraryIndex as LibraryIndex
+from .library import Library as Library
+from .rows import Alias as Alias
+from .rows import StemRow as StemRow
+from .rows import TrackRow as TrackRow
