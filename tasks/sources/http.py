@@ -96,7 +96,6 @@ def _client(policy: IngestPolicy) -> httpx.Client:
 
 
 def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline) -> Version:
-    deadline.check()
     with httpx_errors(), _open(client, part, policy, deadline) as response:
         if response.status_code == 416:
             return _after_416(response, part)
@@ -108,8 +107,6 @@ def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: D
         version = _place(response, part)
         check_size(version.total, policy)
         part.append(_body(response, is_new=not part.size), policy, deadline)
-        if version.total is not None and part.size < version.total:
-            raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
         return version
 
 

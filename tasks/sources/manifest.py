@@ -54,7 +54,8 @@ class Manifest(Source):
                 yield from read_parquet(file)
                 return
             try:
-                yield from TEXT_READERS[suffix](as_text(file))
+                with as_text(file) as text:
+                    yield from TEXT_READERS[suffix](text)
             except UnicodeError as error:
                 cause = f"the file can't be decoded: {error}."
                 yield CatalogError(cause, remedy="Save it as UTF-8.")

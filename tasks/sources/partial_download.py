@@ -11,7 +11,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from tasks.contracts import IngestPolicy
-from tasks.errors import EmptyAudio, TransientError, from_os_error
+from tasks.errors import EmptyAudio, NetworkError, TransientError, from_os_error
 from tasks.sources.limits import Deadline, check_size, resuming
 from tasks.sources.source import Fetched
 
@@ -108,8 +108,16 @@ def fetch_into(part: Part, attempt: Callable[[Deadline], Version], policy: Inges
         attempt: Goes on with the part, and returns what the bytes are of.
         policy: Bounds the retries and the time.
     """
+
+    def once(deadline: Deadline) -> Version:
+        deadline.check()
+        version = attempt(deadline)
+        if version.total is not None and part.size != version.total:
+            raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
+        return version
+
     try:
-        version = resuming(attempt, policy)
+        version = resuming(once, policy)
         if not part.size:
             raise EmptyAudio("the server sent no bytes.", remedy="Check the URL.")
         return Fetched(part.finish(), version.fingerprint)
