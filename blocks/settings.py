@@ -66,6 +66,11 @@ class StemwrightSettings(Value):
     ingest: contracts.IngestPolicy = Field(
         default=contracts.IngestPolicy(), title="Ingest", description="What may be fetched."
     )
+    normalize: contracts.DamagePolicy = Field(
+        default=contracts.DamagePolicy(),
+        title="Normalize",
+        description="What becomes of damaged sources.",
+    )
     quality: contracts.QualityPolicy = Field(
         default=contracts.QualityPolicy(), title="Quality", description="From score to verdict."
     )
@@ -160,6 +165,7 @@ class StemwrightSettings(Value):
             bit_depth=self.audio.bit_depth,
             min_duration_s=self.ingest.min_duration_s,
             max_duration_s=self.ingest.max_duration_s,
+            **self.normalize.model_dump(),
         )
 
     def ingest_policy(self) -> contracts.IngestPolicy:

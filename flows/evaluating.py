@@ -224,18 +224,9 @@ def _result(
 
 def _stem(truth: StemTruth, quality: QualityReport, name: str) -> StemResult:
     blind = quality.stems.get(name)
-    known = {
-        "sdr_db": truth.sdr_db,
-        "si_sdr_db": truth.si_sdr_db,
-        "true_stem_silent": truth.silent,
-    }
-    if blind is None:
-        return StemResult(**known)
     return StemResult(
-        **known,
-        estimated_si_sdr_db=blind.estimated_si_sdr_db,
-        estimated_si_sdr_low_db=blind.estimated_si_sdr_low_db,
-        estimated_si_sdr_high_db=blind.estimated_si_sdr_high_db,
-        score=blind.score,
-        verdict=blind.verdict,
+        sdr_db=truth.sdr_db,
+        si_sdr_db=truth.si_sdr_db,
+        true_stem_silent=truth.silent,
+        **(blind.model_dump(include=set(StemResult.model_fields)) if blind else {}),
     )

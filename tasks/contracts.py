@@ -96,7 +96,23 @@ class IngestPolicy(Value):
     )
 
 
-class AudioPolicy(Value):
+class DamagePolicy(Value):
+    """What becomes of a source that is damaged: frames that can't be decoded, or aren't there."""
+
+    damaged: Literal["accept", "refuse"] = Field(
+        default="accept",
+        title="Damaged sources",
+        description="Accept fills gaps with silence and asks for a review; refuse fails the track.",
+    )
+    max_damaged_s: float = Field(
+        default=0.0,
+        ge=0,
+        title="Most damage",
+        description="Accepted, in seconds; 0 is 1 s or 1 % of the track, whichever is more.",
+    )
+
+
+class AudioPolicy(DamagePolicy):
     """The lossless audio between the stages."""
 
     sample_rate_hz: int = Field(default=SAMPLE_RATE_HZ, ge=8_000, le=192_000)
@@ -364,8 +380,10 @@ class Mixture(Value):
 
     `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
-    a downmix, a bit depth, a gain. `source_path` is the source's own bytes, where they are on this
-    disk and stay, or are kept for an upload; no report has it.
+    a downmix, a bit depth, a gain, damage. `source_promised_s` is the length by the source's header
+    where that isn't what it holds; `source_damaged_s` is what was lost of it, in `source_damages`
+    places, as far as the seconds are known. `source_path` is the source's own bytes, where they
+    are on this disk and stay, or are kept for an upload; no report has it.
     """
 
     ref: TrackRef
@@ -383,6 +401,9 @@ class Mixture(Value):
     fingerprint: str = ""
     tags: Tags = Tags()
     notes: tuple[str, ...] = ()
+    source_promised_s: float | None = None
+    source_damaged_s: float = 0.0
+    source_damages: int = 0
     source_path: Path | None = Field(default=None, exclude=True)
 
     @property

@@ -57,11 +57,12 @@ class Manifest(Source):
                 return
             told = False
             try:
-                for row in TEXT_READERS[suffix](as_text(file)):
-                    if not told and isinstance(row, Row) and row.where.endswith(LEGACY):
-                        told = True
-                        log.warning("%s isn't all UTF-8: %s", source, row.where)
-                    yield row
+                with as_text(file) as text:
+                    for row in TEXT_READERS[suffix](text):
+                        if not told and isinstance(row, Row) and row.where.endswith(LEGACY):
+                            told = True
+                            log.warning("%s isn't all UTF-8: %s", source, row.where)
+                        yield row
             except UnicodeError as error:
                 cause = f"the file can't be decoded: {error}."
                 yield CatalogError(cause, remedy="Save it as UTF-8.")
