@@ -15,7 +15,6 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_valid
 from blocks import settings_sources
 from blocks.sections import (
     AudioSettings,
-    CloudApi,
     EngineSettings,
     GpuSettings,
     LibraryUrl,
@@ -32,6 +31,8 @@ from blocks.validation_errors import (
 from tasks import contracts
 from tasks.contracts import Value
 from tasks.errors import SettingsError
+from tasks.separation.factory import EngineOptions
+from tasks.separation.services import CloudApi
 
 DEFAULT_FILE = Path("stemwright.yaml")
 
@@ -154,6 +155,35 @@ class StemwrightSettings(Value):
         stands = "is the article's example" if self.engine.base_url else "is not set"
         raise SettingsError(
             f"engine.base_url {stands}.", remedy="Set it to the address of your service."
+        )
+
+    def engine_options(self) -> EngineOptions:
+        """What the engines of a run are made from.
+
+        Raises:
+            SettingsError: A service is asked for, and none is set up.
+        """
+        engine = self.engine
+        if engine.provider == "cloud":
+            self.require_cloud()
+        return EngineOptions(
+            settings=self.separation_settings(),
+            provider=engine.provider,
+            # Without a workload of the user's choice: a GPU, else a service, else the CPU.
+            workload=engine.workload if "engine.workload" in self.sources() else None,
+            services=self.services,
+            fallback_to_local=engine.fallback_to_local,
+            cloud_after_oom=self.gpu.fallback_to_cloud_on_oom,
+            cloud_jobs=engine.cloud_jobs,
+            upload_format=self.audio.input_format,
+            upload_own_bytes=not self.audio.normalize_before_submit,
+            log_retries=self.logging.log_retries,
+            models_dir=self.models_dir,
+            offline=engine.offline,
+            auto_detect=self.gpu.auto_detect,
+            clear_cache_between_jobs=self.gpu.clear_cache_between_jobs,
+            log_vram_usage=self.logging.log_vram_usage,
+            local=self.local,
         )
 
     def audio_policy(self) -> contracts.AudioPolicy:

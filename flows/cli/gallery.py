@@ -84,7 +84,7 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
 
 
 def show(written: Written) -> None:
-    """Where the gallery is, and what is in it."""
+    """Say where the gallery is, and what is in it."""
     size = f"{written.bytes / 1e6:,.1f} MB"
     beside = f", {many(written.side_files, 'file')} beside it" if written.side_files else ""
     out.print(f"Gallery: {safe(written.path)}", soft_wrap=True)

@@ -29,7 +29,7 @@ class LibraryIndex:
         return len(self._entries.keys)
 
     def find(self, source: str, fingerprint: str, separation_id: str) -> str | None:
-        """The track that `source` was when it was separated so, or None.
+        """Return the track that `source` was when it was separated so, or None.
 
         A source whose fingerprint is another one now counts as another track; an unknown (empty)
         fingerprint, then or now, counts as the same.
@@ -44,7 +44,7 @@ class LibraryIndex:
         return None
 
     def failed(self, source: str, fingerprint: str) -> Failure | None:
-        """The failure that will only repeat itself: the source's latest record, about its input.
+        """Return the failure that will only repeat itself: the source's latest, about its input.
 
         None when a success came after it, when the source has changed since, or when the failure
         could have passed.

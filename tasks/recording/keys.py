@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def digest(*texts: str) -> int:
-    """Eight bytes that stand for some texts: 10^6 of them collide with a chance of 10^-7."""
+    """Return eight bytes that stand for some texts: 10^6 of them collide with a chance of 10^-7."""
     joined = "\0".join(texts).encode("utf-8", "backslashreplace")
     return int.from_bytes(blake2b(joined, digest_size=8).digest(), "big")
 
@@ -48,7 +48,7 @@ class RowKeys:
             self._of[digest(*key)] = self._number[file]
 
     def file_of(self, key: Key) -> str | None:
-        """The place of the file that has the row of `key`."""
+        """Return the place of the file that has the row of `key`."""
         number = self._of.get(digest(*key))
         if number is None or self._files[number] not in self._number:
             return None

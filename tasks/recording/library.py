@@ -60,7 +60,7 @@ class Library:
     # --- separations --------------------------------------------------------------------------
 
     def is_finished(self, track_id: str, separation_id: str) -> bool:
-        """Whether this separation is in the library, whole."""
+        """Return whether this separation is in the library, whole."""
         place = place_of(track_id, separation_id)
         with self._translated():
             if self._store.exists(f"{place}/{REPORT}"):
@@ -72,7 +72,7 @@ class Library:
                 return self._store.exists(f"{place}/{REPORT}")
 
     def report(self, track_id: str, separation_id: str) -> TrackReport:
-        """The report of a finished separation.
+        """Return the report of a finished separation.
 
         Raises:
             ProtocolError: It isn't finished, or its report.json is damaged.
@@ -86,12 +86,12 @@ class Library:
             return sidecar.parse(data, (track_id, separation_id))
 
     def folder(self, track_id: str, separation_id: str) -> str:
-        """The path or URL of a separation's folder, finished or not."""
+        """Return the path or URL of a separation's folder, finished or not."""
         return self._store.address(place_of(track_id, separation_id))
 
     @contextmanager
     def workspace(self, run_id: str) -> Iterator[Path]:
-        """A scratch folder for one run, from which `commit` takes finished separations.
+        """Make a scratch folder for one run, from which `commit` takes finished separations.
 
         It lies in the library's own file system, or for an object store in this machine's
         temporary folder. It is gone at the end however that comes: what a killed run left is
@@ -171,7 +171,7 @@ class Library:
                 self._recorder.record(reports, reports[0].run.run_id)
 
     def ensure_rows(self, keys: Iterable[Key]) -> int:
-        """Write the rows that finished separations lack; returns how many they were.
+        """Write the rows that finished separations lack; return how many they were.
 
         `keys` are (track_id, separation_id). A process that died between `commit` and
         `write_rows` leaves such.
@@ -217,7 +217,7 @@ class Library:
     # --- documents ----------------------------------------------------------------------------
 
     def document(self, name: str) -> bytes | None:
-        """What `write_document` last wrote under this name; None if nothing."""
+        """Return what `write_document` last wrote under this name; None if nothing."""
         place = document_of(name)
         with self._translated():
             try:
@@ -234,7 +234,7 @@ class Library:
     # --- reading ------------------------------------------------------------------------------
 
     def index(self, separation_ids: Collection[str] | None = None) -> LibraryIndex:
-        """What a run needs to resume; of finished separations only those with these ids."""
+        """Return what a run needs to resume; of finished separations only those with these ids."""
         from tasks.recording.index import load
 
         with self._translated():
@@ -242,22 +242,22 @@ class Library:
             return load(self._store, separation_ids)
 
     def tracks(self) -> pd.DataFrame:
-        """The newest report of each track and separation, oldest first."""
+        """Return the newest report of each track and separation, oldest first."""
         return self._frame("tracks", ["track_id", "separation_id"])
 
     def newest(self, verdict: str | None = None) -> pd.DataFrame:
-        """The newest report of each track, those with this verdict, worst first."""
+        """Return the newest report of each track, those with this verdict, worst first."""
         frame = self.tracks().drop_duplicates("track_id", keep="last")
         if verdict is not None:
             frame = frame[frame["verdict"] == verdict]
         return frame.sort_values("score", kind="stable", na_position="last")
 
     def stems(self) -> pd.DataFrame:
-        """The stems of `tracks()`."""
+        """Return the stems of `tracks()`."""
         return self._frame("stems", ["track_id", "separation_id", "stem"])
 
     def failures(self) -> pd.DataFrame:
-        """Every failed attempt, oldest first."""
+        """Return every failed attempt, oldest first."""
         return self._frame("failures", [])
 
     def _frame(self, table: Table, key: list[str]) -> pd.DataFrame:

@@ -135,7 +135,7 @@ def _stage_reports(staged: Path, name: str, reports: Iterable[TrackReport]) -> N
 
 
 def _holds(table: Any, rows: Sequence[TrackRow]) -> bool:
-    """Whether a table has these very rows, as far as this process knows their columns."""
+    """Return whether a table has these very rows, as far as this process knows their columns."""
     wanted = tables.of_rows("tracks", rows)
     if not set(wanted.column_names) <= set(table.column_names):
         return False

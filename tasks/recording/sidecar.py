@@ -17,7 +17,7 @@ from tasks.recording.storage_errors import damaged
 
 
 def plain(text: str) -> str:
-    """Text that UTF-8 can hold: the undecodable bytes of a file's name become `\\udcXX`."""
+    """Return text that UTF-8 can hold: the undecodable bytes of a file's name become `\\udcXX`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -32,7 +32,7 @@ def _plain_all(value: Any) -> Any:
 
 
 def relative(report: TrackReport) -> TrackReport:
-    """The report as its folder holds it: every path a bare file name."""
+    """Return the report as its folder holds it: every path a bare file name."""
     whole = _plain_all(report.model_dump())
     whole["mixture"]["path"] = report.mixture.path.name
     whole["stem_set"]["stems"] = {name: at.name for name, at in report.stem_set.stems.items()}

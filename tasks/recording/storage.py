@@ -58,7 +58,7 @@ class Storage(ABC):
 
     @abstractmethod
     def replace(self, folder: Path, place: str) -> bool:
-        """The same over what is there, under the lock; False if a finished one slipped in."""
+        """Do the same over what is there, under the lock; False if a finished one slipped in."""
 
     @abstractmethod
     def lock(self, timeout_s: float) -> AbstractContextManager[None]:
@@ -75,11 +75,11 @@ class Storage(ABC):
     # --- only where a replacement takes more than one step ------------------------------------
 
     def is_replaced(self, place: str) -> bool:
-        """Whether a replacement of this place is under way, or was cut short."""
+        """Return whether a replacement of this place is under way, or was cut short."""
         return False
 
     def unsettled(self) -> bool:
-        """Whether somebody is writing the tables, or died while doing so."""
+        """Return whether somebody is writing the tables, or died while doing so."""
         return False
 
     def settle(self) -> list[str]:

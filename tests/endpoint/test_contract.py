@@ -143,9 +143,7 @@ def test_another_model_of_this_machine_can_be_asked_for(shared: Endpoint) -> Non
     assert job["model"] == "duo"
     assert list(job["stems"]) == ["vocals", "other"]
     # One model is held at a time.
-    held = shared.service.separators._held
-    assert held is not None
-    assert held.spec.name == "duo"
+    assert shared.service.engines.loaded == "duo"
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tasks.separation.legs import Leg
 
 from tasks.contracts import LocalOptions, SeparationSettings, StemSet
 from tasks.errors import DeadlineMissed, OutOfMemory
 from tasks.separation import LocalSeparator
 from tasks.separation.fallback import EngineChain
-from tasks.separation.legs import Leg
 from tasks.separation.local.batches import BatchPlan
 from tasks.separation.local.network import Network
 from tasks.separation.models import ModelSpec

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tasks.separation.legs import Leg
+from tasks.separation.pool import DevicePool
 
 from tasks.contracts import LocalOptions, SeparationSettings
 from tasks.errors import DeadlineMissed, SettingsError
 from tasks.separation import LocalSeparator
 from tasks.separation.deadline import default_deadline_s, refuse_hopeless
 from tasks.separation.fallback import EngineChain
-from tasks.separation.legs import Leg
 from tasks.separation.local import measuring
 from tasks.separation.local.measuring import tune
 from tasks.separation.models import ModelSpec
-from tasks.separation.pool import DevicePool
 from tasks.separation.tuning import Measured, Tuning
 from tests.separation.conftest import MixtureMaker
 
