@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -21,6 +22,12 @@ from tasks.errors import StemwrightError
 SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
 STEMS = ("drums", "bass", "other", "vocals")
+
+NOTHING_DBFS = -90.0
+"""The RMS at which audio holds nothing: 16-bit dither alone lies at -96, quiet recordings above."""
+
+UNDER_MIXTURE_DB = 40.0
+"""How far under a mixture a stem has to be, however low it is, to be called silent."""
 
 Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
@@ -95,7 +102,23 @@ class IngestPolicy(Value):
     )
 
 
-class AudioPolicy(Value):
+class DamagePolicy(Value):
+    """What becomes of a source that is damaged: frames that can't be decoded, or aren't there."""
+
+    damaged: Literal["accept", "refuse"] = Field(
+        default="accept",
+        title="Damaged sources",
+        description="Accept fills gaps with silence and asks for a review; refuse fails the track.",
+    )
+    max_damaged_s: float = Field(
+        default=0.0,
+        ge=0,
+        title="Most damage",
+        description="Accepted, in seconds; 0 is 1 s or 1 % of the track, whichever is more.",
+    )
+
+
+class AudioPolicy(DamagePolicy):
     """The lossless audio between the stages."""
 
     sample_rate_hz: int = Field(default=SAMPLE_RATE_HZ, ge=8_000, le=192_000)
@@ -174,7 +197,12 @@ class CompletenessPolicy(Value):
         description="Mixture minus the sum of stems, relative to the mixture, in dB. The model's "
         "own residual is a matter of quality; above this the stems aren't of this mixture.",
     )
-    silence_dbfs: float = Field(default=-70.0, le=0, title="Silence", description="RMS, in dBFS.")
+    silence_dbfs: float = Field(
+        default=-70.0,
+        le=0,
+        title="Silence",
+        description="RMS of a silent stem, in dBFS; it has to be 40 dB under the mixture too.",
+    )
 
 
 class QualityThresholds(Value):
@@ -279,8 +307,16 @@ class QualityPolicy(Value):
 def track_label(artist: str | None, title: str | None, source: str | None) -> str:
     """Return a track as a person names it: "Artist – Title", or the end of its source."""
     named = " – ".join(part for part in (artist, title) if part)
-    source = source or ""
-    return (named or source.rstrip("/").rsplit("/", 1)[-1] or source)[:120]
+    return (named or _end_of(source or ""))[:120]
+
+
+def _end_of(source: str) -> str:
+    """The last part of a path, or of a URL: that decoded, its query shown if it has no suffix."""
+    if not source.startswith(("http://", "https://")):
+        return source.rstrip("/").rsplit("/", 1)[-1] or source
+    path, _, query = source.partition("#")[0].partition("?")
+    end = unquote(path.rstrip("/").rsplit("/", 1)[-1])
+    return f"{end}?{query}" if query and "." not in end else end
 
 
 class TrackRef(Value):
@@ -355,8 +391,10 @@ class Mixture(Value):
 
     `frames` counts sample frames. `gain` is what the samples were multiplied by to keep them
     from clipping (1.0 for all but overs). `notes` are sentences on whatever was not one to one:
-    a downmix, a bit depth, a gain. `source_path` is the source's own bytes, where they are on this
-    disk and stay, or are kept for an upload; no report has it.
+    a downmix, a bit depth, a gain, damage. `source_promised_s` is the length by the source's header
+    where that isn't what it holds; `source_damaged_s` is what was lost of it, in `source_damages`
+    places, as far as the seconds are known. `source_path` is the source's own bytes, where they
+    are on this disk and stay, or are kept for an upload; no report has it.
     """
 
     ref: TrackRef
@@ -374,6 +412,9 @@ class Mixture(Value):
     fingerprint: str = ""
     tags: Tags = Tags()
     notes: tuple[str, ...] = ()
+    source_promised_s: float | None = None
+    source_damaged_s: float = 0.0
+    source_damages: int = 0
     source_path: Path | None = Field(default=None, exclude=True)
 
     @property

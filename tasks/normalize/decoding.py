@@ -1,23 +1,23 @@
-"""A file's audio as stereo blocks, and an error where the file is not what it promises."""
+"""A file's audio as stereo blocks, and an error where it is far from what the file promises."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import av
 import numpy as np
 
 from tasks.contracts import AudioPolicy
 from tasks.errors import CorruptAudio, EmptyAudio, SourceRefused
 from tasks.normalize import downmix, padding
+from tasks.normalize.damage import Damage
 from tasks.normalize.declared_length import Promise, promise_of
 from tasks.normalize.resampling import Block, Samples
 from tasks.normalize.samples import as_floats
 from tasks.normalize.source import AudioFile
+from tasks.normalize.timeline import Silence, Timeline
 
 _BLOCK_FRAMES = 32_768
-_GAP_S = 0.05
 _EMPTY_REMEDY = "Leave it out, or fetch or export it again."
 
 
@@ -27,17 +27,28 @@ class Decoder:
     Raises from `blocks`:
         SourceRefused: Longer than the policy's limit.
         EmptyAudio: Shorter than the policy's least, or without a sample.
-        CorruptAudio: Truncated, damaged, or with samples that are not finite numbers.
+        CorruptAudio: Truncated, damaged beyond what the policy accepts, or with samples that are
+            not finite numbers.
+
+    Attributes:
+        notes: Sentences on what isn't as it should be, complete once all blocks are taken.
+        decoded_s: The audio so far.
+        promised_s: What the source promises, where that isn't what it holds.
+        damage: What is lost.
     """
 
     def __init__(self, source: AudioFile, policy: AudioPolicy) -> None:
         self.notes: list[str] = []
         self.decoded_s = 0.0
-        self._gap_at_s: float | None = None
+        self.promised_s: float | None = None
+        self.damage = Damage(policy)
         self._source = source
         self._policy = policy
-        self._promise: Promise = promise_of(source)
-        self._check_longest(self._promise.duration_s or 0.0)
+        self._promise: Promise | None = None
+        self._cuts: list[tuple[float, float]] = []
+        start = source.stream.start_time
+        start_s = float(max(start or 0, 0) * source.stream.time_base)
+        self._check_longest(promise_of(source, start_s).least_s or 0.0)
 
     def blocks(self) -> Iterator[Block]:
         """Stereo blocks of about a second, shape (frames, 2), in double precision."""
@@ -55,56 +66,50 @@ class Decoder:
         self._check_whole()
 
     def _samples(self) -> Iterator[tuple[Samples, int]]:
-        for samples, rate in padding.without(self._stereo_frames(), self._source):
+        if self._source.chained > 1:
+            self.notes.append(f"It holds {self._source.chained} streams, one after the other.")
+        for opened in self._source.parts():
+            if opened:
+                yield from self._part()
+            else:
+                self.damage.add(self.decoded_s, 0.0)
+
+    def _part(self) -> Iterator[tuple[Samples, int]]:
+        before_s = self.decoded_s
+        timeline = Timeline(self._source, self.damage, before_s)
+        for samples, rate in padding.without(self._stereo_frames(timeline), self._source):
             self._check_finite(samples, rate)
             self.decoded_s += len(samples) / rate
             self._check_longest(self.decoded_s)
             yield samples, rate
+        self._close(timeline, before_s)
 
-    def _stereo_frames(self) -> Iterator[tuple[Samples, int]]:
-        origin: int | None = None
-        heard_s = 0.0
-        for frame in self._frames():
-            if frame.pts is not None and frame.time_base:
-                origin = frame.pts if origin is None else origin
-                self._look_for_gap(float((frame.pts - origin) * frame.time_base), heard_s)
-            heard_s += frame.samples / frame.rate
-            yield self._stereo(as_floats(frame), frame.layout), frame.rate
+    def _stereo_frames(self, timeline: Timeline) -> Iterator[tuple[Samples, int]]:
+        for frame in timeline.frames():
+            if isinstance(frame, Silence):
+                for start in range(0, frame.frames, _BLOCK_FRAMES):
+                    yield np.zeros((min(_BLOCK_FRAMES, frame.frames - start), 2)), frame.rate
+            else:
+                yield self._stereo(as_floats(frame), frame.layout), frame.rate
 
-    def _look_for_gap(self, stamp_s: float, heard_s: float) -> None:
-        # Demuxers skip what they can't make out; the time stamps tell where. Some formats stamp
-        # loosely, so that a gap counts only when audio turns out to be missing.
-        if self._gap_at_s is None and stamp_s > heard_s + _GAP_S:
-            self._gap_at_s = heard_s
-
-    def _frames(self) -> Iterator[Any]:
-        """Decoded frames. An error before more audio is damage, one at the end a cut."""
-        failed: _Failed | None = None
-        try:
-            for packet in self._source.packets():
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError:
-                    failed = failed or _Failed(self.decoded_s, self._is_junk(packet))
-                    continue
-                if frames and failed:
-                    if not (failed.junk and failed.at_s == 0):
-                        raise _damaged(failed.at_s)
-                    failed = None
-                yield from frames
-        except av.FFmpegError:
-            # The container ends in something unreadable; the promise tells whether it matters.
-            if self._promise.duration_s is None:
-                raise _damaged(self.decoded_s) from None
+    def _close(self, timeline: Timeline, before_s: float) -> None:
+        """Take the end of a part: its promise, what is unfinished, what was left out."""
+        decoded_s = self.decoded_s - before_s
+        promise = promise_of(self._source, timeline.origin_s or 0.0)
+        if self._source.is_lossy:
+            promise = promise.within(timeline.block_s)
+        self._promise = promise if self._promise is None else self._promise.plus(promise)
+        if timeline.unreadable:
+            # The promise tells whether what can't be read matters.
+            if promise.least_s is None:
+                self.damage.add(self.decoded_s, 0.0)
+                raise self.damage.error()
             self.notes.append("What follows its audio could not be read.")
-        if failed and not failed.junk and self._promise.keeps_open(failed.at_s):
-            raise self._truncated()
-
-    def _is_junk(self, packet: Any) -> bool:
-        # MP3s from the wild carry tags and worse around their frames, which have a sync word.
-        data = bytes(packet)[:2]
-        synced = len(data) == 2 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
-        return self._source.codec in ("mp3", "mp2", "mp1") and not synced
+        if timeline.paused_s:
+            self.notes.append(f"Its pauses, {timeline.paused_s:.2f} s, were filled with silence.")
+        cut = [one.seconds for one in timeline.unfinished if not one.junk]
+        if cut and promise.misses(sum(cut), decoded_s):
+            self._cuts.append((self.decoded_s, sum(cut)))
 
     def _stereo(self, samples: Samples, layout: Any) -> Samples:
         names, guessed = downmix.names_of(layout)
@@ -133,8 +138,11 @@ class Decoder:
             )
 
     def _check_whole(self) -> None:
-        if self._promise.broken_by(self.decoded_s):
+        promise = self._promise or Promise(None, 0.0, 0.0)
+        if promise.broken_by(self.decoded_s) or (self._cuts and self.damage.refused):
             raise self._truncated()
+        for at_s, seconds in self._cuts:
+            self.damage.add(at_s, seconds)
         if self.decoded_s == 0:
             raise EmptyAudio("its audio stream holds no samples.", remedy=_EMPTY_REMEDY)
         if self.decoded_s < self._policy.min_duration_s:
@@ -143,28 +151,26 @@ class Decoder:
                 f"{self._policy.min_duration_s:.3f} s.",
                 remedy=_EMPTY_REMEDY,
             )
+        self.damage.check(self.decoded_s)
+        if self.damage.count:
+            self.notes.append(self.damage.note())
+        if promise.differs_from(self.decoded_s):
+            self.promised_s = promise.promised_s(self.decoded_s)
+            self.notes.append(
+                f"Its header promises {self.promised_s:.2f} s; it holds {self.decoded_s:.2f} s."
+            )
 
     def _truncated(self) -> CorruptAudio:
-        promised, decoded = self._promise.duration_s, self.decoded_s
-        if self._gap_at_s is not None:
-            return _damaged(self._gap_at_s)
-        if promised is None or promised <= decoded:
+        if self.damage.count:
+            return self.damage.error()
+        promised = self._promise and self._promise.promised_s(self.decoded_s)
+        if promised is None or promised <= self.decoded_s:
             return CorruptAudio(
-                f"the file ends in the middle of its audio: only {decoded:.1f} s could be decoded."
+                "the file ends in the middle of its audio: only "
+                f"{self.decoded_s:.1f} s could be decoded."
             )
-        digits = 1 if promised - decoded >= 0.1 else 4
+        digits = 1 if promised - self.decoded_s >= 0.1 else 4
         return CorruptAudio(
-            f"the header promises {promised:.{digits}f} s but only {decoded:.{digits}f} s "
-            "could be decoded."
+            f"the header promises {promised:.{digits}f} s but only "
+            f"{self.decoded_s:.{digits}f} s could be decoded."
         )
-
-
-class _Failed(NamedTuple):
-    """A packet that didn't decode: where, and whether it isn't audio at all."""
-
-    at_s: float
-    junk: bool
-
-
-def _damaged(at_s: float) -> CorruptAudio:
-    return CorruptAudio(f"its audio is damaged at {at_s:.1f} s.")

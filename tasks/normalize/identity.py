@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import av
@@ -24,12 +25,11 @@ def identify(path: Path) -> str:
     """
     try:
         with AudioFile(path) as source:
-            try:
-                for _ in source.packets():
-                    pass
-            except av.FFmpegError:
+            for opened in source.parts():
                 # A damaged container ends here for `normalize` too: the identity is the same.
-                pass
+                with contextlib.suppress(av.FFmpegError):
+                    for _ in source.packets() if opened else ():
+                        pass
             return source.track_id
     except (StemwrightError, av.FFmpegError, OSError) as error:
         raise translate(error, path.name) from error
@@ -58,11 +58,9 @@ def duration_s(path: Path) -> float | None:
     """
     try:
         with AudioFile(path) as source:
-            declared = source.stream.duration
-            if declared is not None:
-                return float(declared * source.stream.time_base)
-            whole = source.container.duration
-            return None if whole is None else whole / av.time_base
+            lengths = [source.declared_s for opened in source.parts() if opened]
+            known = [length for length in lengths if length is not None]
+            return sum(known) if len(known) == len(lengths) else None
     except (StemwrightError, av.FFmpegError, OSError) as error:
         raise translate(error, path.name) from error
 

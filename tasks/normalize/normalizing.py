@@ -48,7 +48,7 @@ def normalize(audio: SourceAudio, folder: Path, policy: AudioPolicy) -> Mixture:
 
     Returns:
         The mixture, with `frames = round(source frames * rate / source rate)` exactly. `silent`
-        is true when no second of it has an RMS above -70 dBFS.
+        is true when no second of it has an RMS above -90 dBFS.
 
     Raises:
         NotAudio: It holds no audio.
@@ -75,6 +75,9 @@ class _Pass:
     frames: int
     peak: float
     silent: bool
+    promised_s: float | None
+    damaged_s: float
+    damages: int
     notes: tuple[str, ...]
 
 
@@ -102,6 +105,9 @@ def _mixture_of(audio: SourceAudio, folder: Path, policy: AudioPolicy) -> Mixtur
         fingerprint=audio.fingerprint,
         tags=audio.tags,
         notes=notes,
+        source_promised_s=done.promised_s,
+        source_damaged_s=done.damaged_s,
+        source_damages=done.damages,
         source_path=None if audio.in_scratch else audio.path,
     )
 
@@ -131,6 +137,9 @@ def _run(path: Path, folder: Path, policy: AudioPolicy, gain: float) -> _Pass:
             frames=meter.frames,
             peak=meter.peak,
             silent=meter.silent,
+            promised_s=decoder.promised_s,
+            damaged_s=decoder.damage.seconds,
+            damages=decoder.damage.count,
             notes=tuple(notes),
         )
 

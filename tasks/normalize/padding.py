@@ -21,7 +21,7 @@ def without(
     parts: Iterable[tuple[Samples, int]], source: AudioFile
 ) -> Iterator[tuple[Samples, int]]:
     """The parts, samples of shape (frames, 2) and their rate, up to where an MP4 says it ends."""
-    if not source.is_mp4:
+    if source.kind != "mov":
         yield from parts
         return
     held: deque[tuple[Samples, int]] = deque()

@@ -7,8 +7,9 @@ which a decoder takes for the end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
+
+from tasks.normalize.files import ReadFile
 
 # Writers to a pipe leave sizes like these where they can't go back and fill them in.
 _UNKNOWN_32 = 0x7FFF_0000
@@ -18,26 +19,37 @@ _MP4_NEEDED = (b"mdat", b"moov", b"moof")
 
 
 class Structure(NamedTuple):
-    """`missing_bytes`: what the file is short of. `declared_s`: the audio's length by a header."""
+    """What a container's own sizes say.
+
+    Attributes:
+        missing_bytes: What the file is short of.
+        declared_s: The audio's length by a header.
+        block_s: The length of one of the codec's blocks, of which a header may count a part.
+        open_ended: More may be missing than can be told.
+    """
 
     missing_bytes: int
     declared_s: float | None = None
+    block_s: float = 0.0
+    open_ended: bool = False
 
 
-def inspect(path: Path) -> Structure:
-    """Read the container's own sizes. A container that isn't known here is taken for whole."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        walk = _walker(head)
-        return walk(file, size) if walk else Structure(0)
+def inspect(file: ReadFile) -> Structure:
+    """Read the container's own sizes. A container that isn't known here is taken for whole.
+
+    Leaves the file's position where it was.
+    """
+    before = file.tell()
+    file.seek(0)
+    walk = _walker(file.read(12))
+    found = walk(file, file.size) if walk else Structure(0)
+    file.seek(before)
+    return found
 
 
-def _walker(head: bytes) -> Callable[[BinaryIO, int], Structure] | None:
+def _walker(head: bytes) -> Callable[[ReadFile, int], Structure] | None:
     if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
         return _wav
-    if head[:4] == b"OggS":
-        return _ogg
     if head[:4] == b"\x1aE\xdf\xa3":
         return _matroska
     if head[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free"):
@@ -45,7 +57,7 @@ def _walker(head: bytes) -> Callable[[BinaryIO, int], Structure] | None:
     return None
 
 
-def _wav(file: BinaryIO, size: int) -> Structure:
+def _wav(file: ReadFile, size: int) -> Structure:
     at, rate, block, long_size = 12, 0, 0, 0
     while True:
         file.seek(at)
@@ -70,14 +82,15 @@ def _wav_data(present: int, length: int, is_long: bool, rate: int, block: int) -
     if unknown or not rate or not block:
         return Structure(0)
     whole = length - length % block
-    return Structure(max(whole - present, 0), whole / rate)
+    return Structure(max(whole - present, 0), whole / rate, block / rate)
 
 
-def _mp4(file: BinaryIO, size: int) -> Structure:
-    at = 0
+def _mp4(file: ReadFile, size: int) -> Structure:
+    at, fragmented = 0, False
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
+        fragmented = fragmented or head[4:8] == b"moof"
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
@@ -85,25 +98,11 @@ def _mp4(file: BinaryIO, size: int) -> Structure:
             return Structure(0)  # zero means "to the end of the file"; others are no boxes
         at += length
         if at > size and head[4:8] in _MP4_NEEDED:
-            return Structure(at - size)
+            return Structure(at - size, open_ended=fragmented)
     return Structure(0)
 
 
-def _ogg(file: BinaryIO, size: int) -> Structure:
-    # A page has a 27-byte header and up to 255 segments of up to 255 bytes (RFC 3533).
-    tail = min(size, 27 + 255 + 255 * 255)
-    file.seek(size - tail)
-    data = file.read(tail)
-    at = data.rfind(b"OggS")
-    if at < 0:
-        return Structure(0)
-    page = data[at:]
-    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    whole = 27 + (page[26] + sum(segments) if len(page) > 26 else 1)
-    return Structure(max(whole - len(page), 0))
-
-
-def _matroska(file: BinaryIO, size: int) -> Structure:
+def _matroska(file: ReadFile, size: int) -> Structure:
     file.seek(4)
     length, width = _vint(file.read(8))
     at = 4 + width + length

@@ -22,6 +22,7 @@ def score_separation(
     all_stems: bool = True,
     model: str = "",
     genre: str = "",
+    source_damaged_s: float | None = None,
 ) -> QualityReport:
     """Judge how well a mixture was separated, without reference stems.
 
@@ -38,6 +39,8 @@ def score_separation(
             (residual, missing energy, assignment entropy, level) is null and left out of the score.
         model: The separation model's name, for the policy's `per_model`.
         genre: The track's genre, for the policy's `per_genre`.
+        source_damaged_s: The seconds lost of a damaged source, which gets no more than a review;
+            None for a whole one.
 
     Returns:
         Scores from 0 to 1 and verdicts of the stems and the track, with reasons.
@@ -60,7 +63,9 @@ def score_separation(
     with SideBySide(Path(mixture), files, gain=gain, stage="score") as signals:
         for passage in signals.passages():
             measures.update(passage)
-    return score_measures(measures.result(), policy, model=model, genre=genre)
+    return score_measures(
+        measures.result(), policy, model=model, genre=genre, source_damaged_s=source_damaged_s
+    )
 
 
 def measures_of(
@@ -82,6 +87,7 @@ def score_measures(
     *,
     model: str = "",
     genre: str = "",
+    source_damaged_s: float | None = None,
 ) -> QualityReport:
     """Judge a separation by what was measured of it; nothing is read.
 
@@ -90,4 +96,5 @@ def score_measures(
     """
     if not measured.duration_s:
         raise EmptyAudio("the mixture has no samples.", stage="score")
-    return Scorer(policy or QualityPolicy(), model=model, genre=genre).track(measured)
+    scorer = Scorer(policy or QualityPolicy(), model=model, genre=genre)
+    return scorer.track(measured, source_damaged_s)

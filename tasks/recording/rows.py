@@ -130,6 +130,9 @@ class TrackRow(Row):
     batch: int | None = None
     peak_vram_bytes: int | None = None
     peak_rss_bytes: int | None = None
+    source_promised_s: MaybeFloat = None
+    source_damaged_s: MaybeFloat = None
+    source_damages: int | None = None
 
     @classmethod
     def of(cls, report: TrackReport) -> TrackRow:
@@ -240,7 +243,7 @@ ROWS: dict[str, type[BaseModel]] = {
 
 
 def is_json(row: type[BaseModel], name: str) -> bool:
-    """Whether a column holds a list or a mapping, as JSON in a text."""
+    """Return whether a column holds a list or a mapping, as JSON in a text."""
     field = row.model_fields.get(name)
     return field is not None and get_origin(field.annotation) in (tuple, dict)
 

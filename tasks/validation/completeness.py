@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from tasks.audio.files import energy
-from tasks.audio.side_by_side import Listener, SideBySide, Signal
-from tasks.contracts import Completeness, CompletenessPolicy, Mixture, StemCheck, StemSet
+import numpy as np
+
+from tasks.audio.decibels import Float64
+from tasks.audio.audio_file import energy
+from tasks.audio.side_by_side import Listener, Passage, SideBySide, Signal
+from tasks.contracts import (
+    NOTHING_DBFS,
+    UNDER_MIXTURE_DB,
+    Completeness,
+    CompletenessPolicy,
+    Mixture,
+    StemCheck,
+    StemSet,
+)
 from tasks.errors import CorruptAudio, ProtocolError
 from tasks.validation.stem_file import ClippedRuns, full_scale, sha256_of, size_of, why_unreadable
 
@@ -59,16 +70,19 @@ def check_completeness(
     mix = signals.mixture
     _refuse_broken_mixture(mix, mixture)
 
+    mixture_silent = mixture.silent or mix.rms_dbfs <= NOTHING_DBFS
+    under = math.inf if mixture_silent else mix.rms_dbfs - UNDER_MIXTURE_DB
+    silence_dbfs = min(policy.silence_dbfs, under)
     total = sum(signal.energy for signal in signals.stems.values())
     checks = {
-        name: _check(name, signal, mixture, stems.gain, policy, clipped[name].samples, total)
+        name: _check(name, signal, mixture, stems.gain, silence_dbfs, clipped[name].samples, total)
         for name, signal in signals.stems.items()
     }
     missing = tuple(name for name in stems.expected if name not in checks or checks[name].problems)
-    mixture_silent = mixture.silent or mix.rms_dbfs < policy.silence_dbfs
     residual_db = None
     if stems.all_stems and not missing and not mixture_silent:
-        residual_db = 10 * math.log10(max(residual / mix.energy, 1e-20))
+        residual_db = 10 * math.log10(max(residual.energy / mix.energy, 1e-20))
+    set_problems = _set_problems(stems, checks, residual_db, residual, policy)
     return Completeness(
         expected=stems.expected,
         present=tuple(name for name in stems.expected if name not in missing),
@@ -76,24 +90,55 @@ def check_completeness(
         silent=tuple(name for name, check in checks.items() if check.silent),
         problems=(
             *_stem_problems(stems, checks),
-            *_set_problems(stems, checks, missing, mixture_silent, residual_db, policy),
+            *(() if missing or mixture_silent else set_problems),
         ),
         stems=checks,
         residual_db=residual_db,
     )
 
 
+class _Residual:
+    """The mixture minus the sum of the stems: how much it is, and what it is made of."""
+
+    def __init__(self) -> None:
+        self.energy = 0.0
+        self._frames = 0
+        self._sums: Float64 | float = 0.0
+        self._product = self._mixture = 0.0
+
+    def add(self, passage: Passage) -> None:
+        """Take in the next passage."""
+        mixture, *stems = passage.samples
+        rest = mixture - np.sum(stems, axis=0) if stems else mixture
+        self.energy += energy(rest)
+        self._frames += rest.shape[1]
+        self._sums = self._sums + rest.sum(axis=1)
+        self._product += float(np.vdot(rest, mixture))
+        self._mixture += energy(mixture)
+
+    def nature(self) -> str:
+        """Return what most of it is, as the end of a sentence."""
+        means = np.asarray(self._sums) / max(self._frames, 1)
+        if self._frames * float(np.square(means).sum()) > self.energy / 2:
+            offset = float(means[np.abs(means).argmax()])
+            return f"it is a constant offset of {offset:+.3f}"
+        if self._product**2 > self.energy * self._mixture / 2:
+            gain = 1 - self._product / self._mixture
+            return f"their sum is the mixture multiplied by {gain:.2f}"
+        return "they hold what the mixture doesn't"
+
+
 def _read(
     signals: SideBySide, clipped: dict[str, ClippedRuns], listeners: Sequence[Listener]
-) -> float:
-    """Read every file to its end; return the energy of mixture - sum of stems / gain."""
-    residual = 0.0
+) -> _Residual:
+    """Read every file to its end; return mixture - sum of stems / gain."""
+    residual = _Residual()
     for passage in signals:
         for name, stem in signals.stems.items():
             clipped[name].update(full_scale(stem), full_scale(signals.mixture))
         if passage is None:
             continue
-        residual += energy(passage.samples[0] - passage.samples[1:].sum(axis=0))
+        residual.add(passage)
         for listener in listeners:
             listener.update(passage)
     return residual
@@ -119,7 +164,7 @@ def _check(
     signal: Signal,
     mixture: Mixture,
     gain: float,
-    policy: CompletenessPolicy,
+    silence_dbfs: float,
     clipped: int,
     total_energy: float,
 ) -> StemCheck:
@@ -130,7 +175,7 @@ def _check(
         sha256=sha256_of(signal.path),
         bytes=size_of(signal.path),
         frames=signal.frames,
-        silent=signal.frames > 0 and level < policy.silence_dbfs,
+        silent=signal.frames > 0 and level < silence_dbfs,
         peak_dbfs=signal.peak_dbfs,
         rms_dbfs=signal.rms_dbfs,
         clipped_samples=clipped,
@@ -176,17 +221,15 @@ def _stem_problems(stems: StemSet, checks: dict[str, StemCheck]) -> Iterator[str
 def _set_problems(
     stems: StemSet,
     checks: dict[str, StemCheck],
-    missing: tuple[str, ...],
-    mixture_silent: bool,
     residual_db: float | None,
+    residual: _Residual,
     policy: CompletenessPolicy,
 ) -> Iterator[str]:
-    if missing or mixture_silent:
-        return
     if stems.all_stems and checks and all(check.silent for check in checks.values()):
         yield "every stem is silent, but the mixture isn't."
     elif residual_db is not None and residual_db > policy.max_residual_db:
         yield (
             f"the stems don't sum to the mixture: the residual is {residual_db:.1f} dB of the "
-            f"mixture, where at most {policy.max_residual_db:.1f} dB is allowed."
+            f"mixture, where at most {policy.max_residual_db:.1f} dB is allowed; "
+            f"{residual.nature()}."
         )

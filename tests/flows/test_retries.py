@@ -13,6 +13,7 @@ import pytest
 
 from tasks.errors import OutOfMemory, RateLimited, StemwrightError
 from tasks.separation.local import LocalSeparator
+from tasks.separation.request import SeparationRequest
 from tests.flows.studio import STAGES, Ran, run_catalog, run_track, write_config, write_track
 from tests.sources.server import Site, file, serving, status
 
@@ -35,8 +36,8 @@ class _Faulty:
     def _wrapper(self) -> Any:
         outer = self
 
-        def separate(self: LocalSeparator, mixture: Any, *args: Any, **kwargs: Any) -> Any:
-            name = Path(mixture.ref.source).name
+        def separate(self: LocalSeparator, request: SeparationRequest) -> Any:
+            name = Path(request.mixture.ref.source).name
             with outer._lock:
                 outer.calls.append(name)
                 outer.times.append(time.monotonic())
@@ -44,7 +45,7 @@ class _Faulty:
                 error = due.pop(0) if due else None
             if error:
                 raise error
-            return outer._real(self, mixture, *args, **kwargs)
+            return outer._real(self, request)
 
         return separate
 
@@ -184,16 +185,16 @@ def test_a_fault_of_ours_costs_its_track_alone(
 ) -> None:
     import tasks.quality
 
-    real = tasks.quality.score_separation
+    real = tasks.quality.score_measures
 
-    def score(mixture: Path, *args: Any, **kwargs: Any) -> Any:
+    def score(measured: Any, *args: Any, **kwargs: Any) -> Any:
         if not broken.is_set():
             broken.set()
             raise ZeroDivisionError("division by zero")
-        return real(mixture, *args, **kwargs)
+        return real(measured, *args, **kwargs)
 
     broken = threading.Event()
-    monkeypatch.setattr(tasks.quality, "score_separation", score)
+    monkeypatch.setattr(tasks.quality, "score_measures", score)
     for seed, name in enumerate("ab"):
         write_track(tmp_path / f"music/{name}.flac", seed)
     ran = run_catalog([tmp_path / "music"], tmp_path / "library", config)

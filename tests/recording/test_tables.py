@@ -15,7 +15,7 @@ import pytest
 
 from tasks.contracts import Failure, Reason, StemQuality
 from tasks.errors import ProtocolError, StemwrightError
-from tasks.recording import Library
+from tasks.recording import Alias, Library
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
 
 # interfaces.md, section 4
@@ -49,7 +49,8 @@ SCHEMAS = {
         source_channel_layout source_bit_depth source_bytes:whole format bit_depth fingerprint
         aliases estimated_si_sdr_low_db:real estimated_si_sdr_high_db:real percentile:real
         robust_z:real population population_size:whole warnings route backend precision batch:whole
-        peak_vram_bytes:whole peak_rss_bytes:whole
+        peak_vram_bytes:whole peak_rss_bytes:whole source_promised_s:real source_damaged_s:real
+        source_damages:whole
     """,
     "stems": """
         track_id separation_id stem path sha256 bytes:whole duration_s:real silent:flag
@@ -113,7 +114,8 @@ def test_the_contracts_columns_come_first_and_in_order(library: Library) -> None
 def test_every_column_keeps_its_name_its_place_and_its_type(library: Library) -> None:
     library.write_rows([make_report()])
     library.record_failures([failure("/a.mp3")])
-    library.record_alias(track_id_of(1), SEPARATION_ID, "/b.mp3")
+    alias = Alias(track_id=track_id_of(1), separation_id=SEPARATION_ID, source="/b.mp3")
+    library.record_aliases([alias])
     for table, columns in SCHEMAS.items():
         named = (column.partition(":") for column in columns.split())
         (file,) = Path(library.url, "reports", table).iterdir()

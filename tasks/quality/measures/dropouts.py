@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.audio.decibels import Float64, decibels
+from tasks.contracts import NOTHING_DBFS
 from tasks.quality.measure import Measure, Measured, Others, Scope, register
 from tasks.quality.measures.residual import Residual
 from tasks.quality.measures.spectrum import LongTermSpectrum
@@ -129,7 +130,7 @@ class Dropouts(Measure):
         rest = np.full_like(mixture, -200)
         if self._all_stems:
             stems, rest = stems[:-1], stems[-1]
-        live = mixture > max(mixture.max(initial=-200.0) + LIVE_DB, -70.0)
+        live = mixture > max(mixture.max(initial=-200.0) + LIVE_DB, NOTHING_DBFS)
         powers = np.power(10, np.stack([rest, mixture]) / 10, dtype=np.float32)
         return _Track(live, powers, self._slice_s), stems
 
