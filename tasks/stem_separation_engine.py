@@ -26,8 +26,8 @@ from tasks.contracts import (
 )
 from tasks.errors import DeadlineMissed, ProtocolError, SettingsError, SourceMissing
 from tasks.separation.cloud import RetryPolicy, SeparationApi
-from tasks.separation.cloud.addresses import is_on_loopback
 from tasks.separation.cloud.downloads import Download
+from tasks.separation.cloud.origins import is_on_loopback
 from tasks.separation.hardware import Hardware, detect
 from tasks.separation.legs import LocalEngine
 from tasks.separation.local_engine import local_engine

@@ -15,9 +15,9 @@ from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError, SourceMissing, SourceRefused
 from tasks.net.http_errors import error_of_status, httpx_errors
 from tasks.sources import ytdlp
+from tasks.sources.kinds import Fetched, Source
 from tasks.sources.limits import LIMITER, Deadline, check_size
 from tasks.sources.partial_download import Part, Version, fetch_into
-from tasks.sources.source import Fetched, Source
 from tasks.sources.suffixes import is_audio, is_web
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import IO, cast
 
 from tasks.errors import CatalogError, SourceMissing, StemwrightError, from_os_error
 from tasks.net.http_errors import error_of_status, httpx_errors
+from tasks.sources.kinds import Row, Rows, Source
 from tasks.sources.manifest_formats import LEGACY, TEXT_READERS, read_parquet
 from tasks.sources.objects import driver_error, filesystem
-from tasks.sources.source import Row, Rows, Source
 from tasks.sources.suffixes import (
     CATALOG_SUFFIXES,
     is_address,

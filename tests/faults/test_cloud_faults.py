@@ -30,7 +30,7 @@ from tasks.errors import (
     StemwrightError,
 )
 from tasks.separation.cloud import Bounds, CloudSeparator, RetryPolicy, make_service
-from tasks.separation.cloud.addresses import AddressRefused
+from tasks.separation.cloud.origins import AddressRefused
 from tests.separation.conftest import make_mixture
 from tests.separation.loopback import (
     KEY,

@@ -16,12 +16,12 @@ import httpx
 from tasks.contracts import STEMS, Mixture, Progress, SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError, from_os_error
 from tasks.net.retries import RetryPolicy
-from tasks.separation.cloud.addresses import checked_base_url, origin
 from tasks.separation.cloud.client import ServiceClient
 from tasks.separation.cloud.downloads import Download
 from tasks.separation.cloud.job_runner import Courier
 from tasks.separation.cloud.job_store import Entry, Ledger, Subject
 from tasks.separation.cloud.loop_thread import LoopThread
+from tasks.separation.cloud.origins import checked_base_url, origin
 from tasks.separation.cloud.service import Order, Service
 from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.cloud.tracks import Made, Memory, Track, make

@@ -23,13 +23,13 @@ from tasks.errors import (
 from tasks.net.addresses import GuardedTransport
 from tasks.net.retries import RetryPolicy, retrying_async
 from tasks.separation.cloud import bodies
-from tasks.separation.cloud.addresses import ServiceGuard, checked_base_url, origin
 from tasks.separation.cloud.answers import (
     had_no_effect,
     network_fault,
     read_answer,
     refusal,
 )
+from tasks.separation.cloud.origins import ServiceGuard, checked_base_url, origin
 from tasks.separation.cloud.service import Answer, Repeat, Service
 from tasks.separation.cloud.timeouts import Bounds
 from tasks.separation.deadline import Watch

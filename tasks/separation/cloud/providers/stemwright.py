@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr
 
 from tasks.contracts import STEMS, SeparationJob
 from tasks.errors import ProtocolError, SettingsError, StemwrightError
-from tasks.separation.cloud.addresses import checked_base_url
 from tasks.separation.cloud.answers import JobUnknown, parse
+from tasks.separation.cloud.origins import checked_base_url
 from tasks.separation.cloud.service import Answer, Order, ServiceJob, Wire
 
 
