@@ -15,7 +15,6 @@ from tasks.sources.manifest import Manifest
 from tasks.sources.objects import Objects
 from tasks.sources.reading import read_catalog
 from tasks.sources.stdin import Stdin
-from tasks.sources.suffixes import AUDIO_SUFFIXES, CATALOG_SUFFIXES
 from tasks.sources.ytdlp import Ytdlp
 
 # The last is asked first whether a source is its own.
@@ -23,8 +22,6 @@ for _kind in (File, Folder, Objects, Ytdlp, Http, Manifest, Stdin):
     register(_kind)
 
 __all__ = [
-    "AUDIO_SUFFIXES",
-    "CATALOG_SUFFIXES",
     "Fetched",
     "Row",
     "Source",

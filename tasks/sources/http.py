@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError, SourceMissing, SourceRefused
-from tasks.net.http_errors import error_of_status, httpx_errors
+from tasks.net.http_errors import check_status, httpx_errors
 from tasks.sources import ytdlp
 from tasks.sources.kinds import Fetched, Source
 from tasks.sources.limits import LIMITER, Deadline, check_size
@@ -103,9 +103,7 @@ def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: D
     with httpx_errors(), _open(client, part, policy, deadline) as response:
         if response.status_code == 416:
             return _after_416(response, part)
-        if response.status_code >= 400:
-            retry_after = response.headers.get("retry-after", "")
-            raise error_of_status(response.status_code, response.reason_phrase, retry_after)
+        check_status(response)
         if _is_page(response):
             raise PageAnswered
         version = _place(response, part)
