@@ -23,6 +23,12 @@ SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
 STEMS = ("drums", "bass", "other", "vocals")
 
+NOTHING_DBFS = -90.0
+"""The RMS at which audio holds nothing: 16-bit dither alone lies at -96, quiet recordings above."""
+
+UNDER_MIXTURE_DB = 40.0
+"""How far under a mixture a stem has to be, however low it is, to be called silent."""
+
 Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
 Provider = Literal["auto", "local_gpu", "cloud", "local_cpu"]
@@ -191,7 +197,12 @@ class CompletenessPolicy(Value):
         description="Mixture minus the sum of stems, relative to the mixture, in dB. The model's "
         "own residual is a matter of quality; above this the stems aren't of this mixture.",
     )
-    silence_dbfs: float = Field(default=-70.0, le=0, title="Silence", description="RMS, in dBFS.")
+    silence_dbfs: float = Field(
+        default=-70.0,
+        le=0,
+        title="Silence",
+        description="RMS of a silent stem, in dBFS; it has to be 40 dB under the mixture too.",
+    )
 
 
 class QualityThresholds(Value):
