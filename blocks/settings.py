@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from blocks import settings_sources
-from blocks.redaction import MASK
 from blocks.sections import (
     AudioSettings,
     EngineSettings,
@@ -25,7 +24,6 @@ from blocks.sections import (
 from blocks.settings_sources import BlockLike, SourcedValue
 from blocks.validation_errors import (
     Problem,
-    mask_password,
     settings_error,
     wrong_kind,
     wrong_value,
@@ -215,15 +213,6 @@ class StemwrightSettings(Value):
     def sources(self) -> dict[str, str]:
         """Where each key that was set comes from; keys that stand at their default aren't in it."""
         return dict(self._origins)
-
-    def redacted(self) -> dict[str, Any]:
-        """All settings as plain JSON types, for printing; secrets as `********`."""
-        shown = self.model_dump(mode="json")
-        engine = shown["engine"]
-        for service in (engine, *engine["alternatives"]):
-            service["api_key"] = MASK if service["api_key"] else ""
-        shown["library"] = mask_password(shown["library"])
-        return shown
 
 
 def load_settings(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -21,6 +22,12 @@ from tasks.errors import StemwrightError
 SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
 STEMS = ("drums", "bass", "other", "vocals")
+
+NOTHING_DBFS = -90.0
+"""The RMS at which audio holds nothing: 16-bit dither alone lies at -96, quiet recordings above."""
+
+UNDER_MIXTURE_DB = 40.0
+"""How far under a mixture a stem has to be, however low it is, to be called silent."""
 
 Verdict = Literal["pass", "review", "fail"]
 EngineName = Literal["local_gpu", "local_cpu", "cloud"]
@@ -190,7 +197,12 @@ class CompletenessPolicy(Value):
         description="Mixture minus the sum of stems, relative to the mixture, in dB. The model's "
         "own residual is a matter of quality; above this the stems aren't of this mixture.",
     )
-    silence_dbfs: float = Field(default=-70.0, le=0, title="Silence", description="RMS, in dBFS.")
+    silence_dbfs: float = Field(
+        default=-70.0,
+        le=0,
+        title="Silence",
+        description="RMS of a silent stem, in dBFS; it has to be 40 dB under the mixture too.",
+    )
 
 
 class QualityThresholds(Value):
@@ -295,8 +307,16 @@ class QualityPolicy(Value):
 def track_label(artist: str | None, title: str | None, source: str | None) -> str:
     """Return a track as a person names it: "Artist – Title", or the end of its source."""
     named = " – ".join(part for part in (artist, title) if part)
-    source = source or ""
-    return (named or source.rstrip("/").rsplit("/", 1)[-1] or source)[:120]
+    return (named or _end_of(source or ""))[:120]
+
+
+def _end_of(source: str) -> str:
+    """The last part of a path, or of a URL: that decoded, its query shown if it has no suffix."""
+    if not source.startswith(("http://", "https://")):
+        return source.rstrip("/").rsplit("/", 1)[-1] or source
+    path, _, query = source.partition("#")[0].partition("?")
+    end = unquote(path.rstrip("/").rsplit("/", 1)[-1])
+    return f"{end}?{query}" if query and "." not in end else end
 
 
 class TrackRef(Value):

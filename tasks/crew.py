@@ -27,6 +27,7 @@ from tasks.contracts import (
     StemSet,
     TrackRef,
     TrackReport,
+    track_label,
 )
 from tasks.errors import Interrupted, StemwrightError
 from tasks.recording import Library, LibraryIndex
@@ -88,8 +89,7 @@ class Journey:
         tags = self.audio.tags if self.audio else None
         artist = ref.artist or (tags.artist if tags else "")
         title = ref.title or (tags.title if tags else "")
-        named = " – ".join(part for part in (artist, title) if part)
-        return named[:120] if named else ref.label
+        return track_label(artist, title, ref.source)
 
     @property
     def ended(self) -> bool:

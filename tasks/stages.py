@@ -262,7 +262,7 @@ def _validate(journey: Journey, crew: Crew) -> None:
             missing=found.missing,
             remedy="Run the same command again, or try another engine (--provider)."
             if found.missing
-            else "Check the model; completeness.max_residual_db sets the limit.",
+            else "Listen to what the stems leave; completeness.max_residual_db sets the limit.",
         )
     get_run_logger().warning("%s: %s; making that again", journey.label, what)
     journey.regenerated = frozenset(found.missing)
@@ -271,15 +271,16 @@ def _validate(journey: Journey, crew: Crew) -> None:
 def _score(journey: Journey, crew: Crew) -> None:
     from tasks.quality import score_separation
 
-    stem_set = _need(journey.stem_set)
+    stem_set, mixture = _need(journey.stem_set), _need(journey.mixture)
     journey.quality = score_separation(
-        _need(journey.mixture).path,
+        mixture.path,
         stem_set.stems,
         crew.quality_policy,
         gain=stem_set.gain,
         all_stems=stem_set.all_stems,
         model=stem_set.model,
         genre=journey.ref.genre or (journey.audio.tags.genre if journey.audio else ""),
+        source_damaged_s=mixture.source_damaged_s if mixture.source_damages else None,
     )
 
 

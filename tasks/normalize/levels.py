@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.contracts import NOTHING_DBFS
 from tasks.normalize.resampling import Samples
 
-SILENCE_DBFS = -70.0
-_SILENT_POWER = 10 ** (SILENCE_DBFS / 10)
+_SILENT_POWER = 10 ** (NOTHING_DBFS / 10)
 
 
 class Meter:
     """Measures as blocks go by.
 
-    A track is silent when no second of it has an RMS above -70 dBFS (over both channels; a second
-    that isn't full counts by its own length): one audible note makes a track that isn't.
+    A track is silent when no second of it has an RMS above -90 dBFS (over both channels; a second
+    that isn't full counts by its own length): one quiet note makes a track that isn't.
     """
 
     def __init__(self, rate_hz: int) -> None:

@@ -48,7 +48,7 @@ def normalize(audio: SourceAudio, folder: Path, policy: AudioPolicy) -> Mixture:
 
     Returns:
         The mixture, with `frames = round(source frames * rate / source rate)` exactly. `silent`
-        is true when no second of it has an RMS above -70 dBFS.
+        is true when no second of it has an RMS above -90 dBFS.
 
     Raises:
         NotAudio: It holds no audio.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tasks.contracts import NOTHING_DBFS
 from tasks.quality.decibels import decibels
 from tasks.quality.spans import Span
 from tasks.quality.spectra import Block, Float64
@@ -110,7 +111,7 @@ class Dropouts:
         rest = np.full_like(mixture, -200)
         if self._all_stems:
             stems, rest = stems[:-1], stems[-1]
-        live = mixture > max(mixture.max(initial=-200.0) + LIVE_DB, -70.0)
+        live = mixture > max(mixture.max(initial=-200.0) + LIVE_DB, NOTHING_DBFS)
         powers = np.power(10, np.stack([rest, mixture]) / 10, dtype=np.float32)
         return _Track(live, powers, self._slice_s), stems
 

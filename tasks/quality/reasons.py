@@ -25,6 +25,7 @@ Code = Literal[
     "residual_high",
     "<stem>_silent_but_expected",
     "mixture_silent",
+    "source_damaged",
     "too_short",
     "swapped_with_<stem>",
     "changed_places_with_<stem>",
@@ -115,6 +116,10 @@ TEXTS: dict[Code, Text] = {
     "mixture_silent": Text(
         "The mixture is silent, so there is nothing to judge.",
         "Check that the source is the one that was meant.",
+    ),
+    "source_damaged": Text(
+        "The source is damaged: {value:.2f} s of it are lost.",
+        "Listen there, or fetch or export it again.",
     ),
     "too_short": Text(
         "The track lasts {value:.2f} s: too little to tell a fault of the {stem} stem from chance.",

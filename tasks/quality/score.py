@@ -24,6 +24,7 @@ def score_separation(
     all_stems: bool = True,
     model: str = "",
     genre: str = "",
+    source_damaged_s: float | None = None,
 ) -> QualityReport:
     """Judge how well a mixture was separated, without the true stems.
 
@@ -40,6 +41,8 @@ def score_separation(
             (residual, missing energy, assignment entropy, level) is null and left out of the score.
         model: The separation model's name, for the policy's `per_model`.
         genre: The track's genre, for the policy's `per_genre`.
+        source_damaged_s: The seconds lost of a damaged source, which gets no more than a review;
+            None for a whole one.
 
     Returns:
         Scores from 0 to 1 and verdicts of the stems and the track, with reasons.
@@ -64,4 +67,4 @@ def score_separation(
         raise EmptyAudio("the mixture has no samples.", stage="score")
     with np.errstate(invalid="ignore", divide="ignore"):
         judge = Judge(policy, all_stems=all_stems, model=model, genre=genre)
-        return judge.track(measures.result())
+        return judge.track(measures.result(), source_damaged_s)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.contracts import (
+    NOTHING_DBFS,
+    UNDER_MIXTURE_DB,
     QualityPolicy,
     QualityReport,
     QualityThresholds,
@@ -55,7 +57,9 @@ class Judge:
         fault. In less than a second, where true stems may fail by chance, a review is all it gets.
         """
         values = stem.values
-        silent = values["rms_dbfs"] < SILENCE_DBFS
+        # A stem of nothing has no level beside the mixture's.
+        beside = values["relative_energy_db"] >= -UNDER_MIXTURE_DB
+        silent = values["rms_dbfs"] < SILENCE_DBFS and not beside
         absent = silent or values["relative_energy_db"] < self._policy.absent_stem_db
         found = _described(stem, silent=silent, absent=absent)
         if absent:
@@ -89,22 +93,25 @@ class Judge:
             }
         )
 
-    def track(self, track: TrackMeasures) -> QualityReport:
+    def track(self, track: TrackMeasures, source_damaged_s: float | None = None) -> QualityReport:
         """The track's score is the mean over its present stems, and so is its estimated SI-SDR.
 
         The mean ranks tracks best; the verdict is the worst of the stems' verdicts and the
         residual's (research/quality.md). A silent mixture asks for a review, and has no score
-        unless there is sound in a stem.
+        unless there is sound in a stem, and so does a source of which something is lost.
         """
         stems = {stem.name: self.stem(stem) for stem in track.stems}
         stems = _with_swaps(stems, self._scoring.typicality)
         present = [stem for stem in stems.values() if not stem.absent]
         residual_db = track.values.get("residual_db")
-        silent = track.values["rms_dbfs"] < SILENCE_DBFS
+        silent = track.values["rms_dbfs"] <= NOTHING_DBFS
         verdicts: list[Verdict] = [stem.verdict for stem in stems.values()]
         verdicts.append("review" if silent else residual_verdict(residual_db, self._policy))
         verdict = max(verdicts, key=lambda v: SEVERITY[v])
         details = _track_details(track, stems, self._policy)
+        if source_damaged_s is not None:
+            verdict = max(verdict, "review", key=lambda v: SEVERITY[v])
+            details = (reason("source_damaged", value=source_damaged_s), *details)
         score = _mean(stem.score for stem in present)
         if score is None and verdict == "fail":
             # Nothing of the mixture is in any stem.
@@ -215,7 +222,7 @@ def _track_details(
     """What concerns the whole first, then the stems' reasons, the worst stem's first."""
     residual_db, rms_dbfs = track.values.get("residual_db"), track.values["rms_dbfs"]
     details: list[Reason] = []
-    if rms_dbfs < SILENCE_DBFS:
+    if rms_dbfs <= NOTHING_DBFS:
         details.append(reason("mixture_silent", value=rms_dbfs, span=(0.0, track.duration_s)))
     elif residual_db is not None and residual_verdict(residual_db, policy) != "pass":
         details.append(reason("residual_high", value=residual_db, span=track.residual_span))

@@ -130,6 +130,9 @@ class TrackRow(Row):
     batch: int | None = None
     peak_vram_bytes: int | None = None
     peak_rss_bytes: int | None = None
+    source_promised_s: MaybeFloat = None
+    source_damaged_s: MaybeFloat = None
+    source_damages: int | None = None
 
     @classmethod
     def of(cls, report: TrackReport) -> TrackRow:

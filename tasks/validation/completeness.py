@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tasks.contracts import Completeness, CompletenessPolicy, Mixture, StemCheck, StemSet
+from tasks.contracts import (
+    NOTHING_DBFS,
+    UNDER_MIXTURE_DB,
+    Completeness,
+    CompletenessPolicy,
+    Mixture,
+    StemCheck,
+    StemSet,
+)
 from tasks.errors import CorruptAudio, ProtocolError
 from tasks.validation.stem_file import AudioFile, Samples, sha256_of, size_of
 
@@ -52,13 +60,18 @@ def check_completeness(
             file.close()
     _refuse_broken_mixture(mix, mixture)
 
-    checks = {name: _check(name, file, mixture, stems.gain, policy) for name, file in files.items()}
+    mixture_silent = mixture.silent or mix.rms_dbfs <= NOTHING_DBFS
+    under = math.inf if mixture_silent else mix.rms_dbfs - UNDER_MIXTURE_DB
+    silence_dbfs = min(policy.silence_dbfs, under)
+    checks = {
+        name: _check(name, file, mixture, stems.gain, silence_dbfs) for name, file in files.items()
+    }
     checks = _with_energy_shares(checks, files)
     missing = tuple(name for name in stems.expected if name not in checks or checks[name].problems)
-    mixture_silent = mixture.silent or mix.rms_dbfs < policy.silence_dbfs
     residual_db = None
     if stems.all_stems and not missing and not mixture_silent:
-        residual_db = 10 * math.log10(max(residual / mix.energy, 1e-20))
+        residual_db = 10 * math.log10(max(residual.energy / mix.energy, 1e-20))
+    set_problems = _set_problems(stems, checks, residual_db, residual, policy)
     return Completeness(
         expected=stems.expected,
         present=tuple(name for name in stems.expected if name not in missing),
@@ -66,16 +79,46 @@ def check_completeness(
         silent=tuple(name for name, check in checks.items() if check.silent),
         problems=(
             *_stem_problems(stems, checks),
-            *_set_problems(stems, checks, missing, mixture_silent, residual_db, policy),
+            *(() if missing or mixture_silent else set_problems),
         ),
         stems=checks,
         residual_db=residual_db,
     )
 
 
-def _stream(mix: AudioFile, stems: list[AudioFile], gain: float) -> float:
-    """Read every file to its end in lock-step; the energy of mixture - sum of stems / gain."""
-    residual = 0.0
+class _Residual:
+    """The mixture minus the sum of the stems: how much it is, and what it is made of."""
+
+    def __init__(self, channels: int) -> None:
+        self.energy = 0.0
+        self._frames = 0
+        self._sums = np.zeros(channels)
+        self._product = self._mixture = 0.0
+
+    def add(self, rest: Samples, x: Samples) -> None:
+        """Take in a block of it, and of the mixture, shapes (frames, channels)."""
+        wide, mixture = rest.astype(np.float64), x.astype(np.float64)
+        self.energy += float(np.square(wide).sum())
+        self._frames += len(wide)
+        self._sums += wide.sum(axis=0)
+        self._product += float((wide * mixture).sum())
+        self._mixture += float(np.square(mixture).sum())
+
+    def nature(self) -> str:
+        """What most of it is, as the end of a sentence."""
+        means = self._sums / max(self._frames, 1)
+        if self._frames * float(np.square(means).sum()) > self.energy / 2:
+            offset = float(means[np.abs(means).argmax()])
+            return f"it is a constant offset of {offset:+.3f}"
+        if self._product**2 > self.energy * self._mixture / 2:
+            gain = 1 - self._product / self._mixture
+            return f"their sum is the mixture multiplied by {gain:.2f}"
+        return "they hold what the mixture doesn't"
+
+
+def _stream(mix: AudioFile, stems: list[AudioFile], gain: float) -> _Residual:
+    """Read every file to its end in lock-step; what the sum of stems / gain leaves."""
+    residual = _Residual(mix.channels)
     for x, blocks in _lock_step(mix, stems):
         clipping = mix.full_scale(x)
         rest = x.copy()
@@ -85,7 +128,7 @@ def _stream(mix: AudioFile, stems: list[AudioFile], gain: float) -> float:
             stem.count_clipped(block, clipping)
             if block.shape == x.shape:
                 rest -= block / np.float32(gain)
-        residual += float(np.square(rest, dtype=np.float64).sum())
+        residual.add(rest, x)
     for stem in stems:
         while (block := stem.read(BLOCK_FRAMES)) is not None:
             stem.count_clipped(block, None)
@@ -115,7 +158,7 @@ def _refuse_broken_mixture(mix: AudioFile, mixture: Mixture) -> None:
 
 
 def _check(
-    name: str, file: AudioFile, mixture: Mixture, gain: float, policy: CompletenessPolicy
+    name: str, file: AudioFile, mixture: Mixture, gain: float, silence_dbfs: float
 ) -> StemCheck:
     level = file.rms_dbfs - 20 * math.log10(gain)
     return StemCheck(
@@ -124,7 +167,7 @@ def _check(
         sha256=sha256_of(file.path),
         bytes=size_of(file.path),
         frames=file.frames,
-        silent=file.frames > 0 and level < policy.silence_dbfs,
+        silent=file.frames > 0 and level < silence_dbfs,
         peak_dbfs=file.peak_dbfs,
         rms_dbfs=file.rms_dbfs,
         clipped_samples=file.clipped,
@@ -182,17 +225,15 @@ def _stem_problems(stems: StemSet, checks: dict[str, StemCheck]) -> Iterator[str
 def _set_problems(
     stems: StemSet,
     checks: dict[str, StemCheck],
-    missing: tuple[str, ...],
-    mixture_silent: bool,
     residual_db: float | None,
+    residual: _Residual,
     policy: CompletenessPolicy,
 ) -> Iterator[str]:
-    if missing or mixture_silent:
-        return
     if stems.all_stems and checks and all(check.silent for check in checks.values()):
         yield "every stem is silent, but the mixture isn't."
     elif residual_db is not None and residual_db > policy.max_residual_db:
         yield (
             f"the stems don't sum to the mixture: the residual is {residual_db:.1f} dB of the "
-            f"mixture, where at most {policy.max_residual_db:.1f} dB is allowed."
+            f"mixture, where at most {policy.max_residual_db:.1f} dB is allowed; "
+            f"{residual.nature()}."
         )

@@ -77,13 +77,10 @@ def test_alternatives_by_every_door(tmp_path: Path, door: str) -> None:
 
 def test_no_way_of_printing_shows_an_alternative_s_key(tmp_path: Path) -> None:
     settings = by_yaml(tmp_path)
-    shown = settings.redacted()
-    assert [one["api_key"] for one in shown["engine"]["alternatives"]] == ["********"] * 2
     for text in (
         repr(settings),
         str(settings.model_dump()),
         settings.model_dump_json(),
-        json.dumps(shown),
         str(settings.sources()),
     ):
         assert KEY not in text

@@ -70,8 +70,8 @@ def test_an_all_silent_track_succeeds_and_says_so(tmp_path: Path) -> None:
     assert mixture.frames == 3 * RATE
 
 
-@pytest.mark.parametrize(("dbfs", "silent"), [(-71.0, True), (-69.0, False)])
-def test_silence_begins_at_70_dbfs_rms(tmp_path: Path, dbfs: float, silent: bool) -> None:
+@pytest.mark.parametrize(("dbfs", "silent"), [(-91.0, True), (-89.0, False)])
+def test_silence_begins_at_90_dbfs_rms(tmp_path: Path, dbfs: float, silent: bool) -> None:
     level = 10 ** (dbfs / 20) * 2**0.5
     soundfile.write(tmp_path / "a.wav", tone(3 * RATE, level=level), RATE, subtype="PCM_24")
     assert mix(tmp_path / "a.wav").silent is silent

@@ -49,7 +49,8 @@ SCHEMAS = {
         source_channel_layout source_bit_depth source_bytes:whole format bit_depth fingerprint
         aliases estimated_si_sdr_low_db:real estimated_si_sdr_high_db:real percentile:real
         robust_z:real population population_size:whole warnings route backend precision batch:whole
-        peak_vram_bytes:whole peak_rss_bytes:whole
+        peak_vram_bytes:whole peak_rss_bytes:whole source_promised_s:real source_damaged_s:real
+        source_damages:whole
     """,
     "stems": """
         track_id separation_id stem path sha256 bytes:whole duration_s:real silent:flag

@@ -49,7 +49,9 @@ def separate_stream(
     """Separate one mixture, giving away its stems block by block.
 
     The same as `demucs.api.Separator`: normalised by mean and deviation of the mono mean,
-    triangular overlap-add, the bag's weights. Sub-models that no wanted stem needs don't run.
+    triangular overlap-add, the bag's weights; but the mean is given back once, shared by all the
+    model's stems, so that they sum to the mixture whatever its offset. Sub-models that no wanted
+    stem needs don't run.
 
     Args:
         model: On the batcher's device already.
@@ -67,9 +69,11 @@ def separate_stream(
     """
     with _exact(batcher.device):
         work = _Work(model, mixture, batcher, settings, stems)
+        # demucs gives it back to every stem, whose sum then has it several times.
+        mean = mixture.mean / len(model.weights[0])
         for block in work.run(lambda: on_segment(work.done / work.segments)):
             if block.shape[-1]:
-                write(block.mul(mixture.deviation).add(mixture.mean).numpy())
+                write(block.mul(mixture.deviation).add(mean).numpy())
 
 
 @contextmanager
