@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from blocks.base_block import SettingsBlock
-from blocks.sections import CloudApi, LibraryUrl
+from blocks.sections import LibraryUrl
 from tasks import contracts
 from tasks.errors import SettingsError
+from tasks.separation.services import CloudApi
 
 
 class _Location(contracts.Value):

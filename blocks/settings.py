@@ -13,10 +13,8 @@ from typing import Any
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from blocks import settings_sources
-from blocks.redaction import MASK
 from blocks.sections import (
     AudioSettings,
-    CloudApi,
     EngineSettings,
     GpuSettings,
     LibraryUrl,
@@ -26,7 +24,6 @@ from blocks.sections import (
 from blocks.settings_sources import BlockLike, SourcedValue
 from blocks.validation_errors import (
     Problem,
-    mask_password,
     settings_error,
     wrong_kind,
     wrong_value,
@@ -34,6 +31,8 @@ from blocks.validation_errors import (
 from tasks import contracts
 from tasks.contracts import Value
 from tasks.errors import SettingsError
+from tasks.separation.factory import EngineOptions
+from tasks.separation.services import CloudApi
 
 DEFAULT_FILE = Path("stemwright.yaml")
 
@@ -158,6 +157,35 @@ class StemwrightSettings(Value):
             f"engine.base_url {stands}.", remedy="Set it to the address of your service."
         )
 
+    def engine_options(self) -> EngineOptions:
+        """What the engines of a run are made from.
+
+        Raises:
+            SettingsError: A service is asked for, and none is set up.
+        """
+        engine = self.engine
+        if engine.provider == "cloud":
+            self.require_cloud()
+        return EngineOptions(
+            settings=self.separation_settings(),
+            provider=engine.provider,
+            # Without a workload of the user's choice: a GPU, else a service, else the CPU.
+            workload=engine.workload if "engine.workload" in self.sources() else None,
+            services=self.services,
+            fallback_to_local=engine.fallback_to_local,
+            cloud_after_oom=self.gpu.fallback_to_cloud_on_oom,
+            cloud_jobs=engine.cloud_jobs,
+            upload_format=self.audio.input_format,
+            upload_own_bytes=not self.audio.normalize_before_submit,
+            log_retries=self.logging.log_retries,
+            models_dir=self.models_dir,
+            offline=engine.offline,
+            auto_detect=self.gpu.auto_detect,
+            clear_cache_between_jobs=self.gpu.clear_cache_between_jobs,
+            log_vram_usage=self.logging.log_vram_usage,
+            local=self.local,
+        )
+
     def audio_policy(self) -> contracts.AudioPolicy:
         """What normalization makes of a source."""
         return contracts.AudioPolicy(
@@ -185,15 +213,6 @@ class StemwrightSettings(Value):
     def sources(self) -> dict[str, str]:
         """Where each key that was set comes from; keys that stand at their default aren't in it."""
         return dict(self._origins)
-
-    def redacted(self) -> dict[str, Any]:
-        """All settings as plain JSON types, for printing; secrets as `********`."""
-        shown = self.model_dump(mode="json")
-        engine = shown["engine"]
-        for service in (engine, *engine["alternatives"]):
-            service["api_key"] = MASK if service["api_key"] else ""
-        shown["library"] = mask_password(shown["library"])
-        return shown
 
 
 def load_settings(

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from blocks.settings import StemwrightSettings
-from flows.engines import chain_of, find_model, route_of
 from flows.reviewing import calibration_of
 from flows.summary import RunSummary
 from tasks.contracts import Run
@@ -21,7 +20,7 @@ from tasks.crew import Crew, Watcher
 from tasks.recording import Library
 
 if TYPE_CHECKING:
-    from tasks.separation.fallback import EngineChain
+    from tasks.separation.engine import Engine
     from tasks.separation.routing import Route
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ class Choice:
     """What will separate: the engines and why, the model, and the names of what they make."""
 
     route: Route
-    separator: EngineChain
+    engine: Engine
     separation_ids: tuple[str, ...]
 
     @property
@@ -41,31 +40,23 @@ class Choice:
 
     @property
     def model(self) -> str:
-        return self.separator.spec.name
+        return self.engine.info.model
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return self.separator.spec.sources
+        return self.engine.info.sources
 
 
-def choose(settings: StemwrightSettings, *, measure: bool = False) -> Choice:
+def choose(settings: StemwrightSettings) -> Choice:
     """Choose the engines and find their model; nothing is loaded yet.
-
-    Args:
-        measure: On a GPU that this model never ran on, find out what is fastest: it may be another
-            precision, which is part of what the stems are called.
 
     Raises:
         UnknownModel, WeightsMissing, WeightsRefused, SettingsError: What is set can't work.
     """
-    wanted = settings.separation_settings()
-    if settings.engine.offline:
-        # A missing model is told of at once; looking at the hardware takes torch seconds.
-        find_model(settings)
-    chain, route = chain_of(settings, route_of(settings))
-    if measure:
-        chain.measure()
-    return Choice(route, chain, chain.separation_ids(wanted))
+    from tasks.separation.factory import make_engine
+
+    engine, route = make_engine(settings.engine_options())
+    return Choice(route, engine, engine.accepted_ids(settings.separation_settings()))
 
 
 @contextmanager
@@ -82,11 +73,10 @@ def assemble(
     from tasks.separation.local import default_deadline_s
     from tasks.separation.models.registry import EMBEDDED
 
-    choice = choose(settings, measure=True)
+    choice = choose(settings)
     wanted = settings.separation_settings()
     library = Library(settings.library)
-    # Where a service may take a part, the chain holds the device for as long as it needs it.
-    alone = all(leg.engine != "cloud" for leg in choice.route.legs)
+    alone = all(one.engine != "cloud" for one in choice.route.usable)
 
     def deadline_s(duration_s: float) -> float | None:
         # This machine's own default goes by what was measured, and is its engine's to know.
@@ -102,10 +92,9 @@ def assemble(
                 library=library,
                 workspace=workspace,
                 index=library.index(),
-                separator=choice.separator,
+                engine=choice.engine,
                 separation_id=choice.separation_id,
                 separation_ids=choice.separation_ids,
-                lost=choice.separator.lost,
                 keeps_sources=not (alone or settings.audio.normalize_before_submit),
                 settings=wanted,
                 ingest_policy=settings.ingest_policy(),
@@ -118,8 +107,6 @@ def assemble(
                     stemwright_version=version("stemwright"),
                 ),
                 watcher=watcher,
-                device_name=choice.route.device if alone else "",
-                device_slots=choice.separator.slots,
                 deadline_s=deadline_s,
                 retries=settings.run.retries,
                 retry_base_s=settings.run.retry_delay_seconds,
@@ -142,4 +129,4 @@ def assemble(
                 ),
             )
     finally:
-        choice.separator.close()
+        choice.engine.close()

@@ -135,23 +135,20 @@ def evaluate_each(tracks: Sequence[TrueTrack], judge: Judge) -> Iterator[TrackRe
 
 def by_separating(settings: StemwrightSettings, choice: Choice) -> Judge:
     """Separates each track with the model and engine chosen, as a run would."""
-    from tasks.separation.device_lock import DeviceLock
-
-    # Where a service may take a part, the engines hold the device for as long as they need it.
-    alone = all(leg.engine != "cloud" for leg in choice.route.legs)
-    device = DeviceLock(choice.route.device if alone else "")
+    from tasks.separation.request import SeparationRequest
 
     def judge(track: TrueTrack, scratch: Path) -> TrackResult:
         from tasks.quality import score_separation
 
         mixture = mixture_of(track, scratch, settings.audio_policy())
-        with device.held(lambda: False):
-            made = choice.separator.separate(
+        made = choice.engine.separate(
+            SeparationRequest(
                 mixture,
                 scratch,
                 settings.separation_settings(),
                 deadline_s=settings.engine.deadline_seconds or None,
             )
+        )
         if missing := [name for name in made.expected if name not in made.stems]:
             raise IncompleteSeparation(f"no engine made {', '.join(missing)}.")
         quality = score_separation(
@@ -162,7 +159,7 @@ def by_separating(settings: StemwrightSettings, choice: Choice) -> Judge:
             all_stems=made.all_stems,
             model=made.model,
         )
-        choice.separator.settled(mixture.track_id)
+        choice.engine.release(mixture.track_id)
         return _result(track, mixture, made, quality, scratch)
 
     return judge
@@ -224,18 +221,9 @@ def _result(
 
 def _stem(truth: StemTruth, quality: QualityReport, name: str) -> StemResult:
     blind = quality.stems.get(name)
-    known = {
-        "sdr_db": truth.sdr_db,
-        "si_sdr_db": truth.si_sdr_db,
-        "true_stem_silent": truth.silent,
-    }
-    if blind is None:
-        return StemResult(**known)
     return StemResult(
-        **known,
-        estimated_si_sdr_db=blind.estimated_si_sdr_db,
-        estimated_si_sdr_low_db=blind.estimated_si_sdr_low_db,
-        estimated_si_sdr_high_db=blind.estimated_si_sdr_high_db,
-        score=blind.score,
-        verdict=blind.verdict,
+        sdr_db=truth.sdr_db,
+        si_sdr_db=truth.si_sdr_db,
+        true_stem_silent=truth.silent,
+        **(blind.model_dump(include=set(StemResult.model_fields)) if blind else {}),
     )

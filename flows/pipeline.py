@@ -209,15 +209,10 @@ def _stage(task: StageTask, batch: Batch, crew: Crew) -> None:
 
 
 def _separate(batch: Batch, crew: Crew, stages: dict[Stage, StageTask]) -> None:
-    """Separation waits for the device outside its task, so that the task's time is its own."""
+    """Separate what isn't separated yet, and see whether it is whole."""
     if not batch.open():
         return
-    try:
-        with crew.device():
-            _stage(stages["separate"], batch, crew)
-    except Interrupted as error:
-        for journey in batch.open():
-            _fail(journey, error.with_context(stage="separate"), crew)
+    _stage(stages["separate"], batch, crew)
     _stage(stages["validate"], batch, crew)
 
 

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from blocks.settings import StemwrightSettings
 from flows.assemble import Choice
-from flows.engines import price_of
 from flows.known_failures import remembered_failure
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import SourceRefused, StemwrightError
@@ -219,9 +218,7 @@ def _cost(audio_s: float, settings: StemwrightSettings, choice: Choice) -> float
     """What the first engine asks for so much audio; None where nobody has said its price."""
     if choice.route.engine != "cloud":
         return 0.0
-    name = choice.route.provider
-    service = next(one for one in settings.services if one.label == name)
-    return price_of(service, audio_s, settings.separation_settings())
+    return choice.engine.price_usd(audio_s, settings.separation_settings()) or None
 
 
 def _bytes(audio_s: float, settings: StemwrightSettings, choice: Choice) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
-from tasks.contracts import Value
+from tasks.contracts import Value, track_label
 from tasks.quality.drift import Shift, shift_between
 from tasks.recording import Library
 
@@ -257,12 +257,10 @@ def _list_atypical(summary: ReviewSummary, fresh: pd.DataFrame, tracks: pd.DataF
 
 
 def _named(row: dict[str, Any], track: dict[str, Any]) -> dict[str, str]:
-    label = " – ".join(track[key] for key in ("artist", "title") if track[key])
-    source = str(track["source"] or "").rstrip("/").rsplit("/", 1)[-1]
     return {
         "track_id": row["track_id"],
         "separation_id": row["separation_id"],
-        "label": (label or source)[:120],
+        "label": track_label(track["artist"], track["title"], track["source"]),
         "model": row["model"],
         "genre": row["genre"],
     }

@@ -10,7 +10,7 @@ from flows.parameters import RunControl, Separation, TrackSource
 from flows.run import run_tracks, settings_of
 from flows.saved_blocks import SavedBlocks
 from flows.summary import RunSummary
-from tasks.contracts import Failure, TrackRef
+from tasks.contracts import Failure, TrackRef, track_label
 from tasks.sources import read_catalog
 
 
@@ -29,8 +29,7 @@ def _label(track: TrackSource) -> str:
     tags = read_tags(Path(track.source)) if Path(track.source).is_file() else None
     title = track.title or (tags.title if tags else "")
     artist = track.artist or (tags.artist if tags else "")
-    named = " – ".join(part for part in (artist, title) if part)
-    return named or track.source.rstrip("/").rsplit("/", 1)[-1]
+    return track_label(artist, title, track.source)
 
 
 @flow(

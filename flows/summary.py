@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from tasks.contracts import Failure, TrackReport, Verdict
 from tasks.crew import Journey
+from tasks.recording import TrackRow
 
 KEPT = 10_000
 
@@ -142,32 +143,10 @@ def _line(journey: Journey, library: str) -> TrackLine:
         track_id, separation_id = journey.place or (None, None)
         place = f"{library}/tracks/{track_id}/{separation_id}" if track_id else None
         return TrackLine(**known, track_id=track_id, separation_id=separation_id, folder=place)
-    return TrackLine(**known, **_of_report(report, library))
+    return TrackLine(**_of_report(report, library) | known)
 
 
 def _of_report(report: TrackReport, library: str) -> dict[str, object]:
-    return {
-        "track_id": report.track_id,
-        "separation_id": report.separation_id,
-        "folder": f"{library}/tracks/{report.track_id}/{report.separation_id}",
-        "title": report.title,
-        "artist": report.artist,
-        "genre": report.genre,
-        "duration_s": report.duration_s,
-        "engine": report.stem_set.engine,
-        "provider": report.stem_set.provider,
-        "route": list(report.stem_set.route),
-        "cost_usd": report.stem_set.cost_usd,
-        "device": report.stem_set.device,
-        "score": report.quality.score,
-        "estimated_si_sdr_db": report.quality.estimated_si_sdr_db,
-        "estimated_si_sdr_low_db": report.quality.estimated_si_sdr_low_db,
-        "estimated_si_sdr_high_db": report.quality.estimated_si_sdr_high_db,
-        "percentile": report.quality.percentile,
-        "residual_db": report.completeness.residual_db,
-        "verdict": report.quality.verdict,
-        "reasons": list(report.quality.reasons),
-        "separation_s": report.stem_set.separation_s,
-        "pipeline_s": report.pipeline_s,
-        "realtime_factor": report.realtime_factor,
-    }
+    row = TrackRow.of(report)
+    shown = row.model_dump(include=set(TrackLine.model_fields))
+    return shown | {"folder": f"{library}/{row.place}"}

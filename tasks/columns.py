@@ -4,9 +4,10 @@
 
     register(Column("chorus_share", "tracks", float, lambda report, stem: chorus_share(report)))
 
-The module has to be imported before rows are written. Reading needs no registration: rows of files
-from before the column are null in it, and a process that doesn't know a column keeps it. Values are
-made from the report alone, so that `stemwright reports --rebuild` makes them again.
+The module has to be imported before rows are written. Reading needs no registration: rows from
+before the column are null in it, and a process that doesn't know a column keeps it. Values are made
+from the report alone, so that `stemwright reports --rebuild`, where the module is imported, gives
+every row its own.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -306,8 +307,16 @@ class QualityPolicy(Value):
 def track_label(artist: str | None, title: str | None, source: str | None) -> str:
     """Return a track as a person names it: "Artist – Title", or the end of its source."""
     named = " – ".join(part for part in (artist, title) if part)
-    source = source or ""
-    return (named or source.rstrip("/").rsplit("/", 1)[-1] or source)[:120]
+    return (named or _end_of(source or ""))[:120]
+
+
+def _end_of(source: str) -> str:
+    """The last part of a path, or of a URL: that decoded, its query shown if it has no suffix."""
+    if not source.startswith(("http://", "https://")):
+        return source.rstrip("/").rsplit("/", 1)[-1] or source
+    path, _, query = source.partition("#")[0].partition("?")
+    end = unquote(path.rstrip("/").rsplit("/", 1)[-1])
+    return f"{end}?{query}" if query and "." not in end else end
 
 
 class TrackRef(Value):

@@ -1,4 +1,4 @@
-"""What one run owns: its settings, library, scratch, engine and device, and the tracks in flight.
+"""What one run owns: its settings, library, scratch and engine, and the tracks in flight.
 
 A `Journey` is one track under way; a `Crew` is what every journey of a run shares.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -20,7 +19,6 @@ from tasks.contracts import (
     Failure,
     IngestPolicy,
     Mixture,
-    Progress,
     QualityPolicy,
     QualityReport,
     Run,
@@ -29,10 +27,11 @@ from tasks.contracts import (
     StemSet,
     TrackRef,
     TrackReport,
+    track_label,
 )
 from tasks.errors import Interrupted, StemwrightError
 from tasks.recording import Library, LibraryIndex
-from tasks.separation.device_lock import DeviceLock
+from tasks.separation.engine import Engine
 
 if TYPE_CHECKING:
     from tasks.quality.calibration import Calibration
@@ -42,29 +41,6 @@ Stage = Literal["ingest", "normalize", "separate", "validate", "score", "record"
 # What hits one track after the other, whatever they are; so many in a row end the run.
 _EVERYBODY_S = frozenset({"DiskFull", "LimitReached"})
 _IN_A_ROW = 3
-
-
-class Separator(Protocol):
-    """An engine: makes stems of a mixture. Local and cloud ones look the same from here."""
-
-    def separate(
-        self,
-        mixture: Mixture,
-        folder: Path,
-        settings: SeparationSettings,
-        *,
-        only: frozenset[str] | None = None,
-        progress: Progress | None = None,
-        deadline_s: float | None = None,
-        stop: Callable[[], bool] | None = None,
-        gain: float | None = None,
-    ) -> StemSet: ...
-
-    def settled(self, track_id: str) -> None:
-        """The track's stems are in the library, or no use: nothing is asked of them any more."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Watcher(Protocol):
@@ -113,8 +89,7 @@ class Journey:
         tags = self.audio.tags if self.audio else None
         artist = ref.artist or (tags.artist if tags else "")
         title = ref.title or (tags.title if tags else "")
-        named = " – ".join(part for part in (artist, title) if part)
-        return named[:120] if named else ref.label
+        return track_label(artist, title, ref.source)
 
     @property
     def ended(self) -> bool:
@@ -174,10 +149,9 @@ class Crew:
     """Everything that the journeys of one run share. Made once a run, by a flow.
 
     `separation_id` names what the first engine makes of the settings, `separation_ids` what any of
-    them may make, that one first. `device_name` is what separation holds alone on this host ("" for
-    a cloud), for `device_slots` tracks at once. `lost` says why no engine is left for the rest of
-    the run. With `keeps_sources` a source's own bytes stay until it is separated. `calibration` is
-    what the library knows of its own populations, if it was ever reviewed.
+    them may make, that one first. With `keeps_sources` a source's own bytes stay
+    until it is separated. `calibration` is what the library knows of its own populations, if it
+    was ever reviewed.
     """
 
     def __init__(
@@ -186,7 +160,7 @@ class Crew:
         library: Library,
         workspace: Path,
         index: LibraryIndex,
-        separator: Separator,
+        engine: Engine,
         separation_id: str,
         settings: SeparationSettings,
         ingest_policy: IngestPolicy,
@@ -195,13 +169,10 @@ class Crew:
         quality_policy: QualityPolicy,
         run: Run,
         watcher: Watcher,
-        device_name: str,
-        device_slots: int = 1,
         deadline_s: Callable[[float], float | None],
         retries: Callable[[Stage], int],
         retry_base_s: float = 2.0,
         separation_ids: tuple[str, ...] = (),
-        lost: Callable[[], StemwrightError | None] = lambda: None,
         keeps_sources: bool = False,
         calibration: Calibration | None = None,
         force: bool = False,
@@ -210,7 +181,7 @@ class Crew:
         self.library = library
         self.workspace = workspace
         self.index = index
-        self.separator = separator
+        self.engine = engine
         self.separation_id = separation_id
         self.separation_ids = separation_ids or (separation_id,)
         self.settings = settings
@@ -231,8 +202,6 @@ class Crew:
         """Why the run ends before its catalog does."""
         self.cores = threading.Semaphore(os.cpu_count() or 1)
         """Held for work that fills a core, and memory: a window for a cloud is wider than these."""
-        self._device = DeviceLock(device_name, device_slots)
-        self._lost = lost
         self._in_a_row = 0
         self._claims: dict[str, Journey] = {}
         self._claims_lock = threading.Lock()
@@ -270,12 +239,6 @@ class Crew:
         elif journey.report:
             self._in_a_row = 0
         if self.halted is None:
-            self.halted = self._lost()
+            self.halted = self.engine.fatal_error()
         if self.halted is None and failure and self._in_a_row >= _IN_A_ROW:
             self.halted = StemwrightError(failure.message, remedy=failure.remedy)
-
-    @contextmanager
-    def device(self) -> Iterator[None]:
-        """Hold the device alone: among this run's threads, and among runs on this host."""
-        with self._device.held(self.stopping):
-            yield

@@ -79,7 +79,7 @@ def _end_failed(journey: Journey, error: StemwrightError, crew: Crew) -> None:
     ).model_copy(update={"label": journey.label})
     if track_id and isinstance(error, IncompleteSeparation):
         # What a service has of it is no use; after any other end a later run goes on with it.
-        crew.separator.settled(track_id)
+        crew.engine.release(track_id)
     shutil.rmtree(journey.folder, ignore_errors=True)
 
 
@@ -226,17 +226,22 @@ def _end_if_known(journey: Journey, track_id: str, crew: Crew) -> bool:
 
 def _separate(journey: Journey, crew: Crew) -> None:
     from tasks.separation.joining import join_stem_sets
+    from tasks.separation.request import Callbacks, SeparationRequest
 
     mixture = _need(journey.mixture)
-    made = crew.separator.separate(
-        mixture,
-        mixture.path.parent,
-        crew.settings,
-        only=journey.regenerated or None,
-        progress=lambda share: crew.watcher.separated(journey, share),
-        deadline_s=crew.deadline_s(mixture.duration_s),
-        stop=crew.stopping,
-        gain=journey.stem_set.gain if journey.stem_set else None,
+    made = crew.engine.separate(
+        SeparationRequest(
+            mixture,
+            mixture.path.parent,
+            crew.settings,
+            only=journey.regenerated,
+            gain=journey.stem_set.gain if journey.stem_set else None,
+            deadline_s=crew.deadline_s(mixture.duration_s),
+            callbacks=Callbacks(
+                on_progress=lambda share: crew.watcher.separated(journey, share),
+                stopping=crew.stopping,
+            ),
+        )
     )
     before = journey.stem_set
     journey.stem_set = join_stem_sets(before, made) if before else made
@@ -284,7 +289,7 @@ def _record(journey: Journey, crew: Crew) -> None:
         _need(journey.mixture).path.parent, build_report(journey, crew), replace=crew.force
     )
     shutil.rmtree(journey.folder, ignore_errors=True)
-    crew.separator.settled(report.track_id)
+    crew.engine.release(report.track_id)
     journey.report = report
 
 

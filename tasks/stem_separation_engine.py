@@ -10,36 +10,38 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import httpx
 from pydantic import SecretStr, ValidationError
 
 from tasks.contracts import (
+    AudioPolicy,
     AudioSource,
     Mixture,
     Provider,
     SeparationJob,
     SeparationSettings,
+    SourceAudio,
+    TrackRef,
     Workload,
 )
 from tasks.errors import DeadlineMissed, ProtocolError, SettingsError, SourceMissing
-from tasks.separation.cloud import RetryPolicy, SeparationApi
+from tasks.net.retries import RetryPolicy
+from tasks.separation.cloud import SeparationApi
 from tasks.separation.cloud.addresses import is_on_loopback
 from tasks.separation.cloud.downloads import Download
-from tasks.separation.hardware import Hardware, detect
-from tasks.separation.legs import LocalEngine
-from tasks.separation.local_engine import local_engine
-from tasks.separation.mixture_reader import prepare as read_with_soundfile
-from tasks.separation.models import find_model
-from tasks.separation.routing import Route, choose_engine
+from tasks.separation.engine import Engine
+from tasks.separation.factory import EngineOptions, make_engine, plan_route
+from tasks.separation.models import ModelSpec
+from tasks.separation.request import Callbacks, SeparationRequest
+from tasks.separation.services import EXAMPLE_BASE_URL, CloudApi
 
 log = logging.getLogger(__name__)
 
-EXAMPLE_URL = "https://api.example.com/v1"
 _MODEL = "htdemucs"
 _POLL_SLICE_S = 30.0
+_ANY_LENGTH_S = 1e9
 Prepare = Callable[[Path, Path], Mixture]
 
 
@@ -68,7 +70,7 @@ class StemSeparationEngine:
         log_vram_usage: Log the GPU's memory after each file.
         log_retries: Log each wait.
         prepare: Makes a mixture at the model's rate of a file, given a scratch folder; by
-            default whatever libsndfile reads is resampled.
+            default the normalize stage does.
         transport: The seam for tests and proxies.
 
     Raises:
@@ -78,7 +80,7 @@ class StemSeparationEngine:
     def __init__(
         self,
         api_key: str | SecretStr = "",
-        base_url: str = EXAMPLE_URL,
+        base_url: str = EXAMPLE_BASE_URL,
         *,
         provider: Provider = "auto",
         workload: Workload | None = None,
@@ -98,12 +100,28 @@ class StemSeparationEngine:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-        keyed = bool(key.get_secret_value()) and base_url.rstrip("/") != EXAMPLE_URL
+        keyed = bool(key.get_secret_value()) and base_url.rstrip("/") != EXAMPLE_BASE_URL
         configured = keyed or is_on_loopback(base_url)
         self.model = model or _MODEL
         # The article's constructor names none: then none is asked for, and the service has its own.
         self._asked_model = model
-        self.route = self._choose(provider, workload, configured, auto_detect, offline)
+        service = CloudApi.model_construct(base_url=base_url, api_key=key)
+        self._options = EngineOptions(
+            settings=SeparationSettings(model=self.model),
+            provider=provider,
+            workload=workload,
+            services=(service,) if configured else (),
+            models_dir=models_dir,
+            offline=offline,
+            auto_detect=auto_detect,
+            one_device=True,  # one file at a time
+            clear_cache_between_jobs=clear_cache_between_jobs,
+            log_vram_usage=log_vram_usage,
+        )
+        self.route = plan_route(self._options)
+        log.info("separating on %s: %s", self.route.engine, "; ".join(self.route.reasons))
+        if self.route.warning:
+            log.warning(self.route.warning)
         self.api = SeparationApi(
             base_url,
             key,
@@ -111,19 +129,11 @@ class StemSeparationEngine:
             log_retries=log_retries,
             transport=transport,
         )
-        self._models_dir = models_dir
-        self._offline = offline
         self._output_dir = output_dir
         self._deadline_s = deadline_s
         self._prepare = prepare
-        self._make_separator = partial(
-            local_engine,
-            device=self.route.device.partition(",")[0],  # one file at a time
-            reasons=self.route.reasons,
-            clear_cache_between_jobs=clear_cache_between_jobs,
-            log_vram_usage=log_vram_usage,
-        )
-        self._separator: LocalEngine | None = None
+        self._spec: ModelSpec | None = None
+        self._engine: Engine | None = None
         self._loading = asyncio.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="separation")
         self._stop = threading.Event()
@@ -162,18 +172,17 @@ class StemSeparationEngine:
                 )
             self._submitted[job.job_id] = began
             return job
-        separator = await self._local()
-        if source.sample_rate != separator.spec.sample_rate_hz:
+        engine, rate_hz = await self._local()
+        if source.sample_rate != rate_hz:
             raise SettingsError(
-                f"{self.model} gives stems at {separator.spec.sample_rate_hz} Hz, "
-                f"not at {source.sample_rate}."
+                f"{self.model} gives stems at {rate_hz} Hz, not at {source.sample_rate}."
             )
         settings = SeparationSettings(model=self.model, format=stem_format)
         folder = self._folder_for(source.file_path)
         loop = asyncio.get_running_loop()
         job_id = uuid.uuid4().hex
         self._running[job_id] = loop.run_in_executor(
-            self._worker, self._separate, separator, source.file_path, folder, settings
+            self._worker, self._separate, engine, source.file_path, folder, settings
         )
         return SeparationJob(job_id=job_id, status="processing")
 
@@ -241,8 +250,8 @@ class StemSeparationEngine:
         self._stop.set()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._worker.shutdown(wait=False)
-        if self._separator:
-            await asyncio.to_thread(self._separator.close)
+        if self._engine:
+            await asyncio.to_thread(self._engine.close)
         await self.api.close()
 
     async def __aenter__(self) -> StemSeparationEngine:
@@ -250,28 +259,6 @@ class StemSeparationEngine:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
-
-    def _choose(
-        self,
-        provider: Provider,
-        workload: Workload | None,
-        configured: bool,
-        auto_detect: bool,
-        offline: bool,
-    ) -> Route:
-        look = provider in ("auto", "local_gpu") and (auto_detect or provider == "local_gpu")
-        route = choose_engine(
-            provider,
-            workload,
-            detect() if look else Hardware(),
-            cloud_configured=configured,
-            auto_detect=auto_detect,
-            offline=offline,
-        )
-        log.info("separating on %s: %s", route.engine, "; ".join(route.reasons))
-        if route.warning:
-            log.warning(route.warning)
-        return route
 
     @asynccontextmanager
     async def _in_time(self, began: float, what: str) -> AsyncIterator[None]:
@@ -285,37 +272,49 @@ class StemSeparationEngine:
                 stage="separate",
             ) from error
 
-    async def _local(self) -> LocalEngine:
+    async def _local(self) -> tuple[Engine, int]:
+        """Return this machine's engine and its model's sample rate, in Hz."""
         async with self._loading:
-            if self._separator is None:
-                spec = await asyncio.to_thread(
-                    find_model, self.model, models_dir=self._models_dir, offline=self._offline
-                )
-                self._separator = self._make_separator(spec)
-            return self._separator
+            if self._engine is None or self._spec is None:
+                self._spec = await asyncio.to_thread(self._options.find_model)
+                self._engine, _ = make_engine(self._options, self.route.alone, spec=self._spec)
+            return self._engine, self._spec.sample_rate_hz
 
     def _separate(
-        self,
-        separator: LocalEngine,
-        path: Path,
-        folder: Path,
-        settings: SeparationSettings,
+        self, engine: Engine, path: Path, folder: Path, settings: SeparationSettings
     ) -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="stemwright-") as scratch:
-            spec = separator.spec
-            mixture = (
-                self._prepare(path, Path(scratch))
-                if self._prepare
-                else read_with_soundfile(path, Path(scratch), spec.sample_rate_hz, spec.channels)
-            )
-            stem_set = separator.separate(
-                mixture,
-                folder,
-                settings,
-                deadline_s=self._deadline_s,
-                stop=self._stop.is_set,
+            mixture = (self._prepare or self._normalize)(path, Path(scratch))
+            stem_set = engine.separate(
+                SeparationRequest(
+                    mixture,
+                    folder,
+                    settings,
+                    deadline_s=self._deadline_s,
+                    callbacks=Callbacks(stopping=self._stop.is_set),
+                )
             )
         return {name: str(stem) for name, stem in stem_set.stems.items()}
+
+    def _normalize(self, path: Path, folder: Path) -> Mixture:
+        from tasks.normalize import normalize
+
+        assert self._spec is not None
+        source = SourceAudio(
+            ref=TrackRef(source=str(path), kind="file"),
+            path=path,
+            in_scratch=False,
+            bytes=path.stat().st_size,
+        )
+        # Floats hold whatever there is, so that a file at the model's rate stays as it is.
+        rate_hz = self._spec.sample_rate_hz
+        policy = AudioPolicy(
+            sample_rate_hz=rate_hz,
+            bit_depth="32f",
+            min_duration_s=0.0,
+            max_duration_s=_ANY_LENGTH_S,
+        )
+        return normalize(source, folder, policy)
 
     def _folder_for(self, path: Path) -> Path:
         # Two files of one name from different folders must not overwrite each other's stems.

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-import tasks.stem_separation_engine as engine_module
 from tasks.contracts import STEMS
 from tasks.errors import (
     DeadlineMissed,
@@ -22,13 +21,19 @@ from tasks.errors import (
     SourceMissing,
     WeightsMissing,
 )
-from tasks.separation import AudioSource, Hardware, SeparationJob, StemSeparationEngine
+from tasks.separation import (
+    AudioSource,
+    Hardware,
+    SeparationJob,
+    StemSeparationEngine,
+    hardware,
+)
 from tests.separation.loopback import KEY, LoopbackService, as_json, serve
 
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "detect", lambda: Hardware())
+    monkeypatch.setattr(hardware, "detect", lambda: Hardware())
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from deployments.endpoint.answers import Health
+from deployments.endpoint.engines import Engines
 from deployments.endpoint.folder import DataFolder
 from deployments.endpoint.jobs import Job, JobStore
 from deployments.endpoint.keys import Keys
 from deployments.endpoint.metrics import Metrics
 from deployments.endpoint.pace import Pace, retry_after
 from deployments.endpoint.refusals import Refused, unknown_job
-from deployments.endpoint.separators import Separators
 from deployments.endpoint.settings import EndpointSettings
 from deployments.endpoint.worker import Worker
 
@@ -33,10 +33,10 @@ class Service:
         StorageError: The table of jobs in it is damaged.
     """
 
-    def __init__(self, settings: EndpointSettings, keys: Keys, separators: Separators) -> None:
+    def __init__(self, settings: EndpointSettings, keys: Keys, engines: Engines) -> None:
         self.settings = settings
         self.keys = keys
-        self.separators = separators
+        self.engines = engines
         self.folder = DataFolder(settings.data)
         self.store = JobStore(self.folder.database)
         self.pace = Pace(
@@ -44,7 +44,7 @@ class Service:
             for job in reversed(self.store.newest_complete(20))
         )
         self.metrics = Metrics(self.store.counts, lambda: self.pace.factor)
-        self.worker = Worker(self.store, self.folder, separators, settings, self._finished)
+        self.worker = Worker(self.store, self.folder, engines, settings, self._finished)
         self.stopping = threading.Event()
         self._closed = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from fastapi import Request
 
 from deployments.endpoint.failures import in_words
+from deployments.endpoint.fields import read_fields
 from deployments.endpoint.jobs import Job
-from deployments.endpoint.orders import read_order
 from deployments.endpoint.refusals import Refused, unwritable
 from deployments.endpoint.service import Service
 from deployments.endpoint.uploads import (
@@ -100,15 +100,15 @@ class Submits:
 
     def _accept(self, upload: Upload, path: Path, owner: str, idempotency_key: str | None) -> Job:
         service = self._service
-        order = read_order(upload.fields)
-        spec = service.separators.spec(order.model)
-        settings = order.settings(spec.name, spec.sources)
+        asked = read_fields(upload.fields)
+        spec = service.engines.spec(asked.model)
+        settings = asked.settings(spec.name, spec.sources)
         duration_s = _probed(path, service.settings.max_duration_s)
         job = Job(
             job_id=uuid.uuid4().hex,
             owner=owner,
             idempotency_key=idempotency_key,
-            fingerprint=order.fingerprint(upload.sha256),
+            fingerprint=asked.fingerprint(upload.sha256),
             filename=upload.filename,
             upload_bytes=upload.bytes,
             model=spec.name,
@@ -162,7 +162,7 @@ def _again(upload: Upload, job: Job) -> Job:
     Raises:
         Refused: 422, it doesn't.
     """
-    if read_order(upload.fields).fingerprint(upload.sha256) != job.fingerprint:
+    if read_fields(upload.fields).fingerprint(upload.sha256) != job.fingerprint:
         raise Refused(
             422,
             "This Idempotency-Key was used for other audio or other fields. Use a new key for "

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from deployments.endpoint.engines import Engines
 from deployments.endpoint.failures import DIED_TOO_OFTEN, error_message
 from deployments.endpoint.folder import DataFolder
 from deployments.endpoint.jobs import Job, JobStore
-from deployments.endpoint.separators import Separators
 from deployments.endpoint.settings import EndpointSettings
 from tasks.contracts import AudioPolicy, SeparationSettings, SourceAudio, StemSet, TrackRef
 from tasks.errors import DeadlineMissed, Interrupted
 from tasks.separation.deadline import default_deadline_s
-from tasks.separation.device_lock import DeviceLock
+from tasks.separation.request import Callbacks, SeparationRequest
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +44,15 @@ class Worker:
         self,
         store: JobStore,
         folder: DataFolder,
-        separators: Separators,
+        engines: Engines,
         settings: EndpointSettings,
         finished: Callable[[Job], None],
     ) -> None:
         self._store = store
         self._folder = folder
-        self._separators = separators
+        self._engines = engines
         self._settings = settings
         self._finished = finished
-        self._device = DeviceLock(separators.device)
         self._wake = threading.Event()
         self._draining = threading.Event()
         self._stop = threading.Event()
@@ -113,7 +112,7 @@ class Worker:
                 self._take_up()
                 continue
             self._wake.wait()
-        self._separators.close()
+        self._engines.close()
 
     def _take_up(self) -> None:
         """Queue again what is processing although nobody processes it."""
@@ -172,7 +171,7 @@ class Worker:
 
         job = in_hand.job
         began = time.monotonic()
-        separator = self._separators.separator(job.model)
+        spec = self._engines.spec(job.model)
         work = self._folder.work(job.job_id)
         mixture = normalize(
             SourceAudio(
@@ -184,7 +183,7 @@ class Worker:
             work,
             # Floats hold whatever was sent, so that a mixture at the model's rate stays as it is.
             AudioPolicy(
-                sample_rate_hz=separator.spec.sample_rate_hz,
+                sample_rate_hz=spec.sample_rate_hz,
                 bit_depth="32f",
                 max_duration_s=self._settings.max_duration_s,
             ),
@@ -200,8 +199,8 @@ class Worker:
         left = limit - (time.monotonic() - began)
         if left <= 0:
             raise DeadlineMissed(f"its {limit:g} s ran out while it was decoded.")
-        with self._device.held(stopping):
-            made = separator.separate(
+        made = self._engines.engine(spec).separate(
+            SeparationRequest(
                 mixture,
                 work / "stems",
                 SeparationSettings(
@@ -210,10 +209,10 @@ class Worker:
                     format=job.format,
                     bit_depth=job.bit_depth,
                 ),
-                progress=progress,
                 deadline_s=left,
-                stop=stopping,
+                callbacks=Callbacks(progress, stopping),
             )
+        )
         self._folder.keep_stems(job.job_id, work / "stems")
         return made.model_copy(update={"gain": made.gain * mixture.gain})
 

@@ -161,9 +161,9 @@ def _model(settings: StemwrightSettings) -> Finding:
 
 
 def _engine(settings: StemwrightSettings) -> Finding:
-    from flows.engines import route_of
+    from tasks.separation.factory import plan_route
 
-    route = route_of(settings)
+    route = plan_route(settings.engine_options())
     what, *why = route.reasons
     where = route.device or settings.engine.base_url
     text = f"{route.engine} ({where}). {what}: {'; '.join(why)}."
@@ -175,10 +175,11 @@ def _engine(settings: StemwrightSettings) -> Finding:
 
 def _here(settings: StemwrightSettings) -> tuple[ModelSpec, str] | None:
     """The model and the device of local separation, where both are of demucs' family and here."""
-    from flows.engines import route_of
+    from tasks.separation.factory import plan_route
     from tasks.separation.models import find_model
 
-    device = next((leg.device for leg in route_of(settings).legs if leg.device), "")
+    route = plan_route(settings.engine_options())
+    device = next((one.device for one in route.usable if one.device), "")
     try:
         spec = find_model(
             settings.separation_settings().model, models_dir=settings.models_dir, offline=True

@@ -14,8 +14,8 @@ from flows.cli.console import Exit, complain, err, errors_shown, out, plain
 
 if TYPE_CHECKING:
     from blocks.settings import StemwrightSettings
+    from deployments.endpoint.engines import Engines
     from deployments.endpoint.keys import Keys
-    from deployments.endpoint.separators import Separators
     from deployments.endpoint.settings import EndpointSettings
 
 _HOUR_S = 3600.0
@@ -87,6 +87,7 @@ def endpoint(
     Example: stemwright endpoint --model embedded --port 8765 --keep-hours 2
     """
     with errors_shown():
+        from deployments.endpoint.engines import Engines
         from deployments.endpoint.keys import Keys
         from deployments.endpoint.logs import set_up_logging
         from deployments.endpoint.server import base_url, bind, check_exposure, serve
@@ -110,10 +111,10 @@ def endpoint(
         keys = Keys.from_environment(os.environ, keys_file)
         check_exposure(settings, has_keys=keys.required)
         set_up_logging(configured.logging.level)
-        separators = _separators(configured)
+        engines = Engines(configured.engine_options())
         with bind(settings) as listening:
-            service = Service(settings, keys, separators)
-            _announce(base_url(settings, listening), settings, separators, keys)
+            service = Service(settings, keys, engines)
+            _announce(base_url(settings, listening), settings, engines, keys)
             ended_by = serve(service, listening)
     if ended_by == signal.SIGINT:
         raise typer.Exit(Exit.INTERRUPTED)
@@ -145,37 +146,12 @@ def _configured(
     return settings
 
 
-def _separators(settings: StemwrightSettings) -> Separators:
-    from deployments.endpoint.separators import Separators
-    from tasks.separation.hardware import detect
-    from tasks.separation.models import find_model
-    from tasks.separation.routing import choose_engine
-
-    default = find_model(
-        settings.separation.model, models_dir=settings.models_dir, offline=settings.engine.offline
-    )
-    route = choose_engine(
-        settings.engine.provider,
-        "development",  # the row of the decision matrix that knows this machine only
-        detect(),
-        cloud_configured=False,
-        auto_detect=settings.gpu.auto_detect,
-    )
-    return Separators(
-        default,
-        models_dir=settings.models_dir,
-        route=route,
-        clear_cache_between_jobs=settings.gpu.clear_cache_between_jobs,
-        options=settings.local,
-    )
-
-
-def _announce(url: str, settings: EndpointSettings, separators: Separators, keys: Keys) -> None:
+def _announce(url: str, settings: EndpointSettings, engines: Engines, keys: Keys) -> None:
     who = f"{len(keys)} key{'s' if len(keys) != 1 else ''}" if keys.required else "no key needed"
     for name, value in (
         ("base URL", url),
-        ("model", separators.default.name),
-        ("device", separators.device),
+        ("model", engines.default.name),
+        ("device", engines.device),
         ("data", settings.data),
         ("keys", who),
     ):

@@ -104,7 +104,7 @@ def _made(folder: Path, settings: StemwrightSettings, choice: Choice, limit: int
         tracks = find_tracks(folder, choice.sources)[: limit or None]
         return _followed(found, tracks, by_separating(settings, choice))
     finally:
-        choice.separator.close()
+        choice.engine.close()
 
 
 def _kept(folder: Path, library: str, model: str, limit: int) -> Evaluation:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flows.cli import options as opt
 from flows.cli.console import complain, err, errors_shown, out, print_json, safe
 from flows.cli.tables import many
-from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from tasks.recording.gallery import Written
-
-
-class AudioOption(StrEnum):
-    auto = "auto"
-    embed = "embed"
-    link = "link"
-    none = "none"
 
 
 def gallery(
@@ -37,9 +28,7 @@ def gallery(
         ),
     ] = None,
     config: opt.Config = None,
-    verdict: Annotated[
-        opt.VerdictOption | None, typer.Option("--verdict", help="Only tracks with this verdict.")
-    ] = None,
+    verdict: opt.OnlyVerdict = None,
     limit: Annotated[
         int,
         typer.Option(
@@ -56,13 +45,13 @@ def gallery(
         ),
     ] = 300,
     audio: Annotated[
-        AudioOption,
+        Literal["auto", "embed", "link", "none"],
         typer.Option(
             "--audio",
             help="embed: previews in the page (Opus, 96 kbit/s); link: the library's own files; "
             "auto: previews while they are under 32 MB, else links.",
         ),
-    ] = AudioOption.auto,
+    ] = "auto",
     as_json: opt.AsJson = False,
 ) -> None:
     """Write a page with every track's waveforms, spectrograms and stems, to see and to hear.
@@ -71,23 +60,11 @@ def gallery(
 
     Example: stemwright gallery --library ./library --verdict review --out review.html
     """
-    from blocks.settings import load_settings
-    from tasks.recording import Library
     from tasks.recording.gallery import GalleryOptions, write_gallery
 
     with errors_shown(as_json):
-        settings = load_settings(config, {"library": library} if library else {})
-        place = Library(settings.library)
-        if place.is_local and not Path(place.url).is_dir():
-            raise SettingsError(
-                f"there is no library at {place.url}.", remedy="Check --library, or run `separate`."
-            )
-        options = GalleryOptions(
-            verdict=verdict.value if verdict else None,
-            limit=limit,
-            pictures=pictures,
-            audio=audio.value,
-        )
+        place = opt.open_library(library, config, there=True)
+        options = GalleryOptions(verdict=verdict, limit=limit, pictures=pictures, audio=audio)
         with drawing() as progress:
             written = write_gallery(place, file, options, progress)
     if as_json:
@@ -107,7 +84,7 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
 
 
 def show(written: Written) -> None:
-    """Where the gallery is, and what is in it."""
+    """Say where the gallery is, and what is in it."""
     size = f"{written.bytes / 1e6:,.1f} MB"
     beside = f", {many(written.side_files, 'file')} beside it" if written.side_files else ""
     out.print(f"Gallery: {safe(written.path)}", soft_wrap=True)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from tasks.contracts import Verdict
+from tasks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tasks.recording import Library
 
 
 class ProviderOption(StrEnum):
@@ -34,12 +40,6 @@ class DepthOption(StrEnum):
     d32f = "32f"
 
 
-class VerdictOption(StrEnum):
-    passed = "pass"
-    review = "review"
-    fail = "fail"
-
-
 Sources = Annotated[
     list[str],
     typer.Argument(
@@ -48,6 +48,9 @@ Sources = Annotated[
         "a catalog (.csv .parquet .jsonl .txt .m3u), or - for one source a line on stdin.",
         show_default=False,
     ),
+]
+OnlyVerdict = Annotated[
+    Verdict | None, typer.Option("--verdict", help="Only tracks with this verdict.")
 ]
 LibraryDir = Annotated[
     str,
@@ -167,3 +170,20 @@ def parameters(
             models_dir=models_dir,
         ),
     }
+
+
+def open_library(given: str, config: Path | None, *, there: bool = False) -> Library:
+    """Return the library that a command is about: the one given, else that of the settings.
+
+    Raises:
+        SettingsError: The settings can't be read; or it is to be `there` and isn't.
+    """
+    from blocks.settings import load_settings
+    from tasks.recording import Library
+
+    library = Library(load_settings(config, {"library": given} if given else {}).library)
+    if there and library.is_local and not Path(library.url).is_dir():
+        raise SettingsError(
+            f"there is no library at {library.url}.", remedy="Check --library, or run `separate`."
+        )
+    return library

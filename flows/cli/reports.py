@@ -16,15 +16,11 @@ from tasks.errors import SettingsError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.recording import Library
-
 
 def reports(
     library: opt.LibraryDir = "",
     config: opt.Config = None,
-    verdict: Annotated[
-        opt.VerdictOption | None, typer.Option("--verdict", help="Only tracks with this verdict.")
-    ] = None,
+    verdict: opt.OnlyVerdict = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there.")
     ] = None,
@@ -43,17 +39,13 @@ def reports(
 
     Example: stemwright reports --library ./library --verdict review --csv review.csv
     """
-    from blocks.settings import load_settings
     from flows.reviewing import with_standings
-    from tasks.recording import Library
 
-    chosen = verdict.value if verdict else None
     with errors_shown(as_json):
-        settings = load_settings(config, {"library": library} if library else {})
-        place = Library(settings.library)
+        place = opt.open_library(library, config, there=rebuild)
         if rebuild:
-            _rebuild(place)
-        frame = place.failures() if failures else with_standings(place, place.newest(chosen))
+            err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
+        frame = place.failures() if failures else with_standings(place, place.newest(verdict))
         if csv is not None:
             _write(frame, csv)
         rows = rows_of(frame)
@@ -63,17 +55,9 @@ def reports(
         elif failures:
             _show_failures(rows, place.url)
         else:
-            _show(rows, place.url, chosen)
+            _show(rows, place.url, verdict)
         if csv is not None:
             err.print(f"Wrote {many(len(rows), 'row')} to {safe(csv)}.")
-
-
-def _rebuild(place: Library) -> None:
-    if place.is_local and not Path(place.url).is_dir():
-        raise SettingsError(
-            f"there is no library at {place.url}.", remedy="Check --library, or run `separate`."
-        )
-    err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
 
 
 def _write(frame: pd.DataFrame, csv: Path) -> None:

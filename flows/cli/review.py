@@ -58,18 +58,16 @@ def review(
 
     Example: stemwright review --library ./library --since 2026-11-01
     """
-    from blocks.settings import load_settings
     from flows.reviewing import Period
     from flows.reviewing import review as reviewed
-    from tasks.recording import Library
 
     with errors_shown(as_json):
-        settings = load_settings(config, {"library": library} if library else {})
+        place = opt.open_library(library, config)
         period = (
             Period.from_date(since, against_days) if since else Period.of_days(days, against_days)
         )
         with busy("reading the tables…"):
-            summary = reviewed(Library(settings.library), period, write=not dry_run)
+            summary = reviewed(place, period, write=not dry_run)
         if as_json:
             named = {"headline": summary.headline, "fallen": summary.fallen}
             print_json(summary.model_dump(mode="json") | named)

@@ -9,8 +9,8 @@ from flows.cli.findings import Finding
 from tasks.errors import StemwrightError
 
 if TYPE_CHECKING:
-    from blocks.sections import CloudApi
     from blocks.settings import StemwrightSettings
+    from tasks.separation.services import CloudApi
 
 _PATIENCE_S = 5.0
 _CHECK = "cloud API"
@@ -47,23 +47,21 @@ def _asked(check: str, service: CloudApi) -> Finding:
     """Whether it answers, and whether it takes the key where that can be asked for nothing."""
     import httpx
 
-    from flows.engines import dialect_of
-
-    dialect = dialect_of(service)
+    provider = service.make_provider()
     ours = service.service == "stemwright"
-    url = f"{dialect.base_url}/healthz" if ours else dialect.base_url
+    url = f"{provider.base_url}/healthz" if ours else provider.base_url
     try:
         answer = httpx.get(url, timeout=_PATIENCE_S)
         # A job that nobody has: 404 says that the key was taken, and costs nothing.
-        job = f"{dialect.base_url}/jobs/doctor"
-        key = httpx.get(job, headers=dialect.auth(), timeout=_PATIENCE_S) if ours else None
+        job = f"{provider.base_url}/jobs/doctor"
+        key = httpx.get(job, headers=provider.auth(), timeout=_PATIENCE_S) if ours else None
     except httpx.HTTPError as error:
         text = f"{service.label}: {url} doesn't answer: {type(error).__name__}"
         fix = "Check engine.base_url and the network."
         return Finding(check=check, state="problem", text=text, fix=fix)
     if key is not None and key.status_code in (401, 403):
-        verb = "rejects the API key" if dialect.auth() else "needs an API key"
-        text = f"{service.label}: {dialect.base_url} {verb} ({key.status_code})"
+        verb = "rejects the API key" if provider.auth() else "needs an API key"
+        text = f"{service.label}: {provider.base_url} {verb} ({key.status_code})"
         fix = "Set engine.api_key (or STEMWRIGHT_ENGINE__API_KEY) to a valid key."
         return Finding(check=check, state="problem", text=text, fix=fix)
     if answer.status_code >= 500 or (ours and answer.status_code >= 400):
@@ -72,14 +70,12 @@ def _asked(check: str, service: CloudApi) -> Finding:
         return Finding(check=check, state="warning", text=text, fix=fix)
     taken = "a key is set, and was not tried"
     if ours:
-        taken = "it takes the key" if dialect.auth() else "it needs no key"
+        taken = "it takes the key" if provider.auth() else "it needs no key"
     return Finding(check=check, state="ok", text=f"{service.label}: {url} answers; {taken}")
 
 
 def _allowed(service: CloudApi, found: Finding) -> dict[str, str]:
-    from flows.engines import service_facts
-
-    facts = service_facts(service)
+    facts = service.facts()
     text = "; ".join(filter(None, [found.text, facts.note]))
     if not facts.paused:
         return {"text": text}

@@ -10,7 +10,7 @@ from typing import Any
 from tasks.contracts import Failure
 from tasks.recording import tables
 from tasks.recording.keys import digest
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,7 +29,7 @@ class LibraryIndex:
         return len(self._entries.keys)
 
     def find(self, source: str, fingerprint: str, separation_id: str) -> str | None:
-        """The track that `source` was when it was separated so, or None.
+        """Return the track that `source` was when it was separated so, or None.
 
         A source whose fingerprint is another one now counts as another track; an unknown (empty)
         fingerprint, then or now, counts as the same.
@@ -44,7 +44,7 @@ class LibraryIndex:
         return None
 
     def failed(self, source: str, fingerprint: str) -> Failure | None:
-        """The failure that will only repeat itself: the source's latest record, about its input.
+        """Return the failure that will only repeat itself: the source's latest, about its input.
 
         None when a success came after it, when the source has changed since, or when the failure
         could have passed.
@@ -141,7 +141,7 @@ class _Loader:
             self.rows.append((digest(name, separation), time, seen, row["track_id"]))
 
 
-def load(store: Store, separation_ids: Collection[str] | None) -> LibraryIndex:
+def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex:
     """Read the tables into an index; of finished separations only those of `separation_ids`."""
     names = ["source", "fingerprint", "track_id", "separation_id", "aliases", "created_at"]
     aliases = tables.read(store, "aliases").to_pylist()

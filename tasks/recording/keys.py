@@ -9,13 +9,13 @@ from hashlib import blake2b
 from tasks.errors import ProtocolError
 from tasks.recording import tables
 from tasks.recording.layout import Key
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
 
 log = logging.getLogger(__name__)
 
 
 def digest(*texts: str) -> int:
-    """Eight bytes that stand for some texts: 10^6 of them collide with a chance of 10^-7."""
+    """Return eight bytes that stand for some texts: 10^6 of them collide with a chance of 10^-7."""
     joined = "\0".join(texts).encode("utf-8", "backslashreplace")
     return int.from_bytes(blake2b(joined, digest_size=8).digest(), "big")
 
@@ -32,7 +32,7 @@ class RowKeys:
         self._number: dict[str, int] = {}
         self._of: dict[int, int] = {}
 
-    def refresh(self, store: Store) -> None:
+    def refresh(self, store: Storage) -> None:
         """Take in the files that came, and forget those that went."""
         present = tables.files_of(store, "tracks")
         for gone in self._number.keys() - set(present):
@@ -48,14 +48,14 @@ class RowKeys:
             self._of[digest(*key)] = self._number[file]
 
     def file_of(self, key: Key) -> str | None:
-        """The place of the file that has the row of `key`."""
+        """Return the place of the file that has the row of `key`."""
         number = self._of.get(digest(*key))
         if number is None or self._files[number] not in self._number:
             return None
         return self._files[number]
 
 
-def _keys_in(store: Store, file: str) -> list[Key]:
+def _keys_in(store: Storage, file: str) -> list[Key]:
     try:
         found = tables.read(store, "tracks", ["track_id", "separation_id"], [file])
     except ProtocolError as error:

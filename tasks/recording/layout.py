@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tasks.errors import ProtocolError
-from tasks.recording.faults import STAGE
+from tasks.recording.storage_errors import STAGE
 
 REPORT = "report.json"
 TRACKS = "tracks"
@@ -17,7 +17,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}")
 
 
 def place_of(track_id: str, separation_id: str) -> str:
-    """The folder of a separation, relative to the library.
+    """Return the folder of a separation, relative to the library.
 
     Raises:
         ProtocolError: An id that could point outside the library.
@@ -34,7 +34,7 @@ def key_of(place: str) -> Key:
 
 
 def document_of(name: str) -> str:
-    """The place of a document beside the tables, such as `calibration.json`.
+    """Return the place of a document beside the tables, such as `calibration.json`.
 
     Raises:
         ProtocolError: A name that could point elsewhere.
@@ -45,7 +45,7 @@ def document_of(name: str) -> str:
 
 
 def slug(text: str, length: int = 40) -> str:
-    """A text as a part of a file name."""
+    """Return a text as a part of a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:length] or "run"
 
 

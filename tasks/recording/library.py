@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.contracts import Failure, TrackReport
 from tasks.errors import ProtocolError, SettingsError, StemwrightError, TransientError
 from tasks.recording import disk, scratch, sidecar
-from tasks.recording.faults import STAGE, broken, recording
 from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
-from tasks.recording.local import LOCK_TIMEOUT_S, OWN, LocalStore
-from tasks.recording.objects import ObjectStore, demand_driver
+from tasks.recording.local_store import LOCK_TIMEOUT_S, OWN, LocalStore
+from tasks.recording.object_store import ObjectStore, demand_driver
 from tasks.recording.recorder import Recorder, Unreadable
 from tasks.recording.rows import Alias
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
+from tasks.recording.storage_errors import STAGE, damaged, translated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,9 @@ class Library:
     def __init__(self, url: str | Path) -> None:
         self.url = _resolved(url)
         self.is_local = "://" not in self.url
-        self._store: Store = ObjectStore(self.url)
-        if self.is_local:
-            self._store = LocalStore(Path(self.url))
+        self._store: Storage = (
+            LocalStore(Path(self.url)) if self.is_local else ObjectStore(self.url)
+        )
         self._recorder = Recorder(self._store)
 
     def __reduce__(self) -> tuple[type[Library], tuple[str]]:
@@ -60,53 +60,51 @@ class Library:
     # --- separations --------------------------------------------------------------------------
 
     def is_finished(self, track_id: str, separation_id: str) -> bool:
-        """Whether this separation is in the library, whole."""
+        """Return whether this separation is in the library, whole."""
         place = place_of(track_id, separation_id)
-        with self._recording():
+        with self._translated():
             if self._store.exists(f"{place}/{REPORT}"):
                 return True
-            if not (isinstance(self._store, LocalStore) and self._store.is_replaced(place)):
+            if not self._store.is_replaced(place):
                 return False
             # Between the two renames of a replacement; or it died there, and we put it right.
             with self._exclusive():
                 return self._store.exists(f"{place}/{REPORT}")
 
     def report(self, track_id: str, separation_id: str) -> TrackReport:
-        """The report of a finished separation.
+        """Return the report of a finished separation.
 
         Raises:
             ProtocolError: It isn't finished, or its report.json is damaged.
         """
         place = place_of(track_id, separation_id)
-        with self._recording():
+        with self._translated():
             try:
                 data = self._store.read(f"{place}/{REPORT}")
             except FileNotFoundError:
-                raise broken(f"{self.folder(track_id, separation_id)} isn't finished.") from None
+                raise damaged(f"{self.folder(track_id, separation_id)} isn't finished.") from None
             return sidecar.parse(data, (track_id, separation_id))
 
     def folder(self, track_id: str, separation_id: str) -> str:
-        """The path or URL of a separation's folder, finished or not."""
+        """Return the path or URL of a separation's folder, finished or not."""
         return self._store.address(place_of(track_id, separation_id))
 
     @contextmanager
     def workspace(self, run_id: str) -> Iterator[Path]:
-        """A scratch folder for one run, from which `commit` takes finished separations.
+        """Make a scratch folder for one run, from which `commit` takes finished separations.
 
         It lies in the library's own file system, or for an object store in this machine's
         temporary folder. It is gone at the end however that comes: what a killed run left is
         cleared away by the next one here.
         """
-        with self._recording():
-            root = self._store.scratch
-            scratch.sweep(root, keep=OWN)
-            self.recover()
-            held = scratch.held(root, f"{slug(run_id)}-{uuid.uuid4().hex[:8]}")
-            folder = held.__enter__()
-        try:
+        with ExitStack() as stack:
+            with self._translated():
+                root = self._store.scratch
+                scratch.sweep(root, keep=OWN)
+                self.recover()
+                held = scratch.held(root, f"{slug(run_id)}-{uuid.uuid4().hex[:8]}")
+                folder = stack.enter_context(held)
             yield folder
-        finally:
-            held.__exit__(None, None, None)
 
     def commit(self, folder: Path, report: TrackReport, *, replace: bool = False) -> TrackReport:
         """Put a separation into the library, whole or not at all.
@@ -128,7 +126,7 @@ class Library:
             ProtocolError: A file that the report names isn't there.
         """
         place = place_of(report.track_id, report.separation_id)
-        with self._recording(report.label):
+        with self._translated(report.label):
             ours = sidecar.relative(report)
             finished = self._store.exists(f"{place}/{REPORT}")
             if finished and not (replace and folder.is_dir()):
@@ -169,11 +167,11 @@ class Library:
         keeps exactly one: it is replaced if the folder's report.json says otherwise.
         """
         if reports:
-            with self._recording(), self._exclusive():
+            with self._exclusive():
                 self._recorder.record(reports, reports[0].run.run_id)
 
     def ensure_rows(self, keys: Iterable[Key]) -> int:
-        """Write the rows that finished separations lack; returns how many they were.
+        """Write the rows that finished separations lack; return how many they were.
 
         `keys` are (track_id, separation_id). A process that died between `commit` and
         `write_rows` leaves such.
@@ -181,32 +179,20 @@ class Library:
         wanted = list(dict.fromkeys(keys))
         if not wanted:
             return 0
-        with self._recording(), self._exclusive():
+        with self._exclusive():
             return self._recorder.ensure(wanted)
 
     def record_failures(self, failures: Sequence[Failure]) -> None:
         """Add failed attempts to `reports/failures`."""
         if failures:
-            with self._recording(), self._exclusive():
+            with self._exclusive():
                 self._recorder.append("failures", failures, failures[0].run_id)
 
     def record_aliases(self, aliases: Sequence[Alias]) -> None:
         """Remember sources that hold the audio of a known track, so that none is read again."""
         if aliases:
-            with self._recording(), self._exclusive():
+            with self._exclusive():
                 self._recorder.append("aliases", aliases, aliases[0].run_id)
-
-    def record_alias(
-        self, track_id: str, separation_id: str, source: str, fingerprint: str = ""
-    ) -> None:
-        """One alias; see `record_aliases`, which makes one file of many."""
-        alias = Alias(
-            track_id=track_id,
-            separation_id=separation_id,
-            source=source,
-            fingerprint=fingerprint,
-        )
-        self.record_aliases([alias])
 
     def rebuild(self, on_unreadable: Unreadable | None = None) -> int:
         """Make `reports/tracks` and `reports/stems` anew from every report.json.
@@ -215,7 +201,7 @@ class Library:
         `on_unreadable` is told of each folder whose report.json can't be read, and why; by
         default that is logged. Other writers wait meanwhile.
         """
-        with self._recording(), self._exclusive():
+        with self._exclusive():
             return self._recorder.rebuild(on_unreadable or _warn)
 
     def recover(self) -> None:
@@ -224,16 +210,16 @@ class Library:
         `workspace` does it first, and so does every reading of the tables. Nothing is done, and
         nothing waits, while a process that lives is writing.
         """
-        if isinstance(self._store, LocalStore) and self._store.unsettled():
-            with self._recording(), suppress(TransientError), self._exclusive(timeout_s=0.0):
+        if self._store.unsettled():
+            with suppress(TransientError), self._exclusive(timeout_s=0.0):
                 pass
 
     # --- documents ----------------------------------------------------------------------------
 
     def document(self, name: str) -> bytes | None:
-        """What `write_document` last wrote under this name; None if nothing."""
+        """Return what `write_document` last wrote under this name; None if nothing."""
         place = document_of(name)
-        with self._recording():
+        with self._translated():
             try:
                 return self._store.read(place)
             except FileNotFoundError:
@@ -242,42 +228,42 @@ class Library:
     def write_document(self, name: str, data: bytes) -> None:
         """Keep something beside the tables, `reports/NAME`, whole, over what was there."""
         place = document_of(name)
-        with self._recording(), self._exclusive():
+        with self._exclusive():
             self._store.write(place, data)
 
     # --- reading ------------------------------------------------------------------------------
 
     def index(self, separation_ids: Collection[str] | None = None) -> LibraryIndex:
-        """What a run needs to resume; of finished separations only those with these ids."""
+        """Return what a run needs to resume; of finished separations only those with these ids."""
         from tasks.recording.index import load
 
-        with self._recording():
+        with self._translated():
             self._settled()
             return load(self._store, separation_ids)
 
     def tracks(self) -> pd.DataFrame:
-        """The newest report of each track and separation, oldest first."""
+        """Return the newest report of each track and separation, oldest first."""
         return self._frame("tracks", ["track_id", "separation_id"])
 
     def newest(self, verdict: str | None = None) -> pd.DataFrame:
-        """The newest report of each track, those with this verdict, worst first."""
+        """Return the newest report of each track, those with this verdict, worst first."""
         frame = self.tracks().drop_duplicates("track_id", keep="last")
         if verdict is not None:
             frame = frame[frame["verdict"] == verdict]
         return frame.sort_values("score", kind="stable", na_position="last")
 
     def stems(self) -> pd.DataFrame:
-        """The stems of `tracks()`."""
+        """Return the stems of `tracks()`."""
         return self._frame("stems", ["track_id", "separation_id", "stem"])
 
     def failures(self) -> pd.DataFrame:
-        """Every failed attempt, oldest first."""
+        """Return every failed attempt, oldest first."""
         return self._frame("failures", [])
 
     def _frame(self, table: Table, key: list[str]) -> pd.DataFrame:
         from tasks.recording.tables import read
 
-        with self._recording():
+        with self._translated():
             self._settled()
             frame: pd.DataFrame = read(self._store, table).to_pandas()
         frame = frame.sort_values("created_at", kind="stable")
@@ -287,12 +273,12 @@ class Library:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _recording(self, label: str = "") -> AbstractContextManager[None]:
-        return recording(label, remote=self._store.remote)
+    def _translated(self, label: str = "") -> AbstractContextManager[None]:
+        return translated(label, remote=self._store.remote)
 
     @contextmanager
     def _exclusive(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        with self._store.lock(timeout_s):
+        with self._translated(), self._store.lock(timeout_s):
             for place in self._store.settle():
                 try:
                     self._recorder.refresh([place])

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 from tasks.contracts import TrackReport
 from tasks.errors import StemwrightError
 from tasks.recording import sidecar, tables
-from tasks.recording.faults import of_os
 from tasks.recording.keys import RowKeys
 from tasks.recording.layout import REPORT, Key, key_of, place_of
 from tasks.recording.rows import Row, StemRow, TrackRow
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
+from tasks.recording.storage_errors import storage_error
 from tasks.recording.tables import Table
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ Unreadable = Callable[[str, StemwrightError], None]
 class Recorder:
     """The tables of one store. Every method expects the store's lock to be held."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Storage) -> None:
         self._store = store
         self._keys = RowKeys()
 
@@ -115,7 +115,7 @@ class Recorder:
         for place, data in self._store.sidecars():
             try:
                 if isinstance(data, OSError):
-                    raise of_os(data)
+                    raise storage_error(data)
                 yield sidecar.parse(data, key_of(place))
             except StemwrightError as error:
                 on_unreadable(place, error)
@@ -135,7 +135,7 @@ def _stage_reports(staged: Path, name: str, reports: Iterable[TrackReport]) -> N
 
 
 def _holds(table: Any, rows: Sequence[TrackRow]) -> bool:
-    """Whether a table has these very rows, as far as this process knows their columns."""
+    """Return whether a table has these very rows, as far as this process knows their columns."""
     wanted = tables.of_rows("tracks", rows)
     if not set(wanted.column_names) <= set(table.column_names):
         return False

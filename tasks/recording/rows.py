@@ -243,7 +243,7 @@ ROWS: dict[str, type[BaseModel]] = {
 
 
 def is_json(row: type[BaseModel], name: str) -> bool:
-    """Whether a column holds a list or a mapping, as JSON in a text."""
+    """Return whether a column holds a list or a mapping, as JSON in a text."""
     field = row.model_fields.get(name)
     return field is not None and get_origin(field.annotation) in (tuple, dict)
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from tasks.errors import TransientError
 from tasks.recording import disk
-from tasks.recording.faults import STAGE
+from tasks.recording.storage_errors import STAGE
 
 _PAUSE_S = 0.005
 

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from tasks.contracts import TrackReport
 from tasks.recording import disk
-from tasks.recording.faults import broken
 from tasks.recording.layout import REPORT, Key
+from tasks.recording.storage_errors import damaged
 
 
 def plain(text: str) -> str:
-    """Text that UTF-8 can hold: the undecodable bytes of a file's name become `\\udcXX`."""
+    """Return text that UTF-8 can hold: the undecodable bytes of a file's name become `\\udcXX`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -32,22 +32,13 @@ def _plain_all(value: Any) -> Any:
 
 
 def relative(report: TrackReport) -> TrackReport:
-    """The report as its folder holds it: every path a bare file name."""
-    checks = report.completeness.stems
-    return TrackReport.model_validate(
-        _plain_all(report.model_dump())
-        | {
-            "mixture": _named(report.mixture.model_dump(), report.mixture.path),
-            "stem_set": _plain_all(report.stem_set.model_dump())
-            | {"stems": {name: path.name for name, path in report.stem_set.stems.items()}},
-            "completeness": _plain_all(report.completeness.model_dump())
-            | {"stems": {name: _named(c.model_dump(), c.path) for name, c in checks.items()}},
-        }
-    )
-
-
-def _named(dumped: dict[str, Any], path: Path) -> dict[str, Any]:
-    return {**_plain_all(dumped), "path": path.name}
+    """Return the report as its folder holds it: every path a bare file name."""
+    whole = _plain_all(report.model_dump())
+    whole["mixture"]["path"] = report.mixture.path.name
+    whole["stem_set"]["stems"] = {name: at.name for name, at in report.stem_set.stems.items()}
+    for name, check in report.completeness.stems.items():
+        whole["completeness"]["stems"][plain(name)]["path"] = check.path.name
+    return TrackReport.model_validate(whole)
 
 
 def dump(report: TrackReport) -> bytes:
@@ -67,10 +58,10 @@ def parse(data: bytes, key: Key) -> TrackReport:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         cause = f"report.json can't be read: {first['msg']} (at {where or 'its start'})."
-        raise broken(f"{'/'.join(key)}: {cause}", "Remove the folder and run again.") from error
+        raise damaged(f"{'/'.join(key)}: {cause}", "Remove the folder and run again.") from error
     if (report.track_id, report.separation_id) != key:
         found = f"{report.track_id}/{report.separation_id}"
-        raise broken(f"{'/'.join(key)}: its report.json is that of {found}.")
+        raise damaged(f"{'/'.join(key)}: its report.json is that of {found}.")
     return report
 
 
@@ -86,7 +77,7 @@ def seal(folder: Path, report: TrackReport) -> None:
         _demand_file(folder / name)
     for check in report.completeness.stems.values():
         if check.path.name in files and (folder / check.path.name).stat().st_size != check.bytes:
-            raise broken(f"{check.path.name} changed after it was validated.", "Run again.")
+            raise damaged(f"{check.path.name} changed after it was validated.", "Run again.")
     for stray in folder.iterdir():
         if stray.name not in files:
             disk.clear(stray) if stray.is_dir() and not stray.is_symlink() else stray.unlink()
@@ -99,6 +90,6 @@ def _demand_file(path: Path) -> None:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        raise broken(f"{path.name} is named by the report but was never written.") from None
+        raise damaged(f"{path.name} is named by the report but was never written.") from None
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
-        raise broken(f"{path.name} is empty or not a plain file.")
+        raise damaged(f"{path.name} is empty or not a plain file.")

@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from tasks.recording.faults import REBUILD, broken
 from tasks.recording.layout import REPORTS, is_table_file, slug
 from tasks.recording.rows import ROWS, added, cells
-from tasks.recording.store import Store
+from tasks.recording.storage import Storage
+from tasks.recording.storage_errors import REBUILD, damaged
 
 Table = Literal["tracks", "stems", "failures", "aliases"]
 
@@ -49,7 +49,7 @@ def new_name(run_id: str) -> str:
     return f"{now}-{slug(run_id)}-{uuid.uuid4().hex[:12]}.parquet"
 
 
-def files_of(store: Store, table: Table) -> list[str]:
+def files_of(store: Storage, table: Table) -> list[str]:
     """Return the places of a table's files."""
     folder = f"{REPORTS}/{table}"
     return [f"{folder}/{name}" for name in store.names(folder) if is_table_file(name)]
@@ -71,7 +71,7 @@ def stage(staged: Path, table: Table, name: str, data: Any) -> None:
 
 
 def read(
-    store: Store, table: Table, columns: Sequence[str] = (), files: Sequence[str] | None = None
+    store: Storage, table: Table, columns: Sequence[str] = (), files: Sequence[str] | None = None
 ) -> Any:
     """Return a whole table, or some files or columns of it, as a `pyarrow.Table`.
 
@@ -114,4 +114,4 @@ def _with_strange_columns(known: Any, newest: str, fs: Any) -> Any:
 
 def _damaged(table: Table, error: Exception) -> Exception:
     remedy = REBUILD if table in ("tracks", "stems") else "Remove the file that it names."
-    return broken(f"a file of reports/{table} is damaged: {error}", remedy)
+    return damaged(f"a file of reports/{table} is damaged: {error}", remedy)

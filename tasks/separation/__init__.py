@@ -1,7 +1,7 @@
 """Separation: a mixture becomes stems, on this machine's hardware or through a service.
 
 `StemSeparationEngine` is the article's facade. The flows use the parts: `find_model` and
-`choose_engine` once a run, then one `LocalSeparator` or `CloudSeparator` for all its tracks.
+`choose_engine` once a run, then one `LocalSeparator` or `CloudEngine` for all its tracks.
 Nothing here imports torch until a model is loaded or the hardware is asked for.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.contracts import AudioSource, SeparationJob
 
 if TYPE_CHECKING:
-    from tasks.separation.cloud import CloudSeparator, SeparationApi
+    from tasks.separation.cloud import CloudEngine, SeparationApi
     from tasks.separation.hardware import Hardware, detect
     from tasks.separation.identity import separation_id
     from tasks.separation.local import LocalSeparator, default_deadline_s
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.stem_separation_engine import StemSeparationEngine
 
 _HOMES = {
-    "CloudSeparator": "cloud",
+    "CloudEngine": "cloud",
     "SeparationApi": "cloud",
     "Hardware": "hardware",
     "detect": "hardware",
@@ -40,7 +40,7 @@ _HOMES = {
 
 __all__ = [
     "AudioSource",
-    "CloudSeparator",
+    "CloudEngine",
     "Hardware",
     "LocalSeparator",
     "ModelSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
-from tasks.contracts import EngineName, Mixture, SeparationSettings, StemSet, Value
+from tasks.contracts import EngineName, SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError
 from tasks.separation.request import SeparationRequest
 
@@ -58,8 +58,8 @@ class Engine(ABC):
             StemwrightError: Whatever stood in the way, with the track and the stage in it.
         """
 
-    def price_usd(self, mixture: Mixture, settings: SeparationSettings) -> float:
-        """What a separation is going to cost, in dollars; 0 where it is free or nobody says."""
+    def price_usd(self, duration_s: float, settings: SeparationSettings) -> float:
+        """Dollars that so much audio is going to cost; 0 where it is free or nobody says."""
         return 0.0
 
     def release(self, track_id: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tasks.contracts import LocalOptions
-from tasks.separation.legs import LocalEngine
+from tasks.separation.engine import Engine
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.on_device import DeviceSeparator
-from tasks.separation.pool import DevicePool
+from tasks.separation.wrappers import Pooled
 
 
 def local_engine(
@@ -17,7 +17,7 @@ def local_engine(
     clear_cache_between_jobs: bool = False,
     log_vram_usage: bool = False,
     options: LocalOptions | None = None,
-) -> LocalEngine:
+) -> Engine:
     """An engine for a model; its weights are loaded at the first track.
 
     Args:
@@ -44,4 +44,4 @@ def local_engine(
         return LocalSeparator(spec, **common, options=options)  # type: ignore[arg-type]
 
     engines = [one(name) for name in device.split(",")]
-    return engines[0] if len(engines) == 1 else DevicePool(engines)
+    return engines[0] if len(engines) == 1 else Pooled(engines)

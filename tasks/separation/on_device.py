@@ -7,17 +7,19 @@ import logging
 import resource
 import sys
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from tasks.contracts import EngineName, Mixture, Progress, SeparationSettings, StemSet
+from tasks.contracts import EngineName, Mixture, SeparationSettings, StemSet
 from tasks.errors import ProtocolError, StemwrightError
 from tasks.separation.deadline import Watch, default_deadline_s, refuse_hopeless
+from tasks.separation.engine import Engine, EngineInfo
 from tasks.separation.identity import separation_id
 from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.models.spec import ModelSpec
+from tasks.separation.request import SeparationRequest
 from tasks.separation.stem_choice import kept_stems
 from tasks.separation.stem_files import Spool, check_format, common_gain, spools, write_stems
 from tasks.separation.tuning import Tuning
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class DeviceSeparator(ABC):
+class DeviceSeparator(Engine):
     """Separates tracks on one device with one model, loaded once, at the first track.
 
     Safe to call from several threads.
@@ -57,7 +59,7 @@ class DeviceSeparator(ABC):
     ) -> None:
         self.spec = spec
         self.device = device
-        self.engine: EngineName = "local_cpu" if device.startswith("cpu") else "local_gpu"
+        self.kind: EngineName = "local_cpu" if device.startswith("cpu") else "local_gpu"
         self.slots = slots
         self._reasons = reasons
         self._clear_cache = clear_cache_between_jobs
@@ -66,6 +68,17 @@ class DeviceSeparator(ABC):
         self._in_flight = 0
         self._counting = threading.Lock()
         self._tuning = Tuning()
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(
+            name=self.kind,
+            kind=self.kind,
+            model=self.spec.name,
+            sources=self.spec.sources,
+            device=self.device,
+            slots=self.slots,
+        )
 
     @property
     @abstractmethod
@@ -86,10 +99,6 @@ class DeviceSeparator(ABC):
         """Find out what is fastest on this device, where that has to be known before it starts."""
         return
 
-    def equivalents(self, settings: SeparationSettings) -> tuple[str, ...]:
-        """Identities of separations that are as good as this engine's: none is made again."""
-        return ()
-
     @abstractmethod
     def _stream(
         self,
@@ -109,30 +118,11 @@ class DeviceSeparator(ABC):
         """The identity that a separation with these settings has on this device."""
         return separation_id(self.spec, settings, precision=self.precision)
 
-    def separate(
-        self,
-        mixture: Mixture,
-        folder: Path,
-        settings: SeparationSettings,
-        *,
-        only: frozenset[str] | None = None,
-        progress: Progress | None = None,
-        deadline_s: float | None = None,
-        stop: Callable[[], bool] | None = None,
-        gain: float | None = None,
-    ) -> StemSet:
-        """Separate a mixture into files in `folder`. Deterministic: same input, same bytes.
+    def separate(self, request: SeparationRequest) -> StemSet:
+        """Separate a mixture into files in `request.folder`: same input, same bytes.
 
-        Args:
-            mixture: At the model's rate and channel count.
-            folder: Where `NAME.flac` or `NAME.wav` go.
-            settings: `stems` says which are kept.
-            only: Write only these of the kept stems: those that are to be made again.
-            progress: Told the share done.
-            deadline_s: Looked at between segments; a CPU has `default_deadline_s` without it. One
-                that can't be kept, by what was measured here, is refused at once.
-            stop: Asked between segments whether to end.
-            gain: The gain of the first writing, when stems are made again.
+        The deadline is looked at between segments; a CPU has `default_deadline_s` without one. One
+        that can't be kept, by what was measured here, is refused at once.
 
         Raises:
             SettingsError: A stem that the model hasn't, or FLAC with float samples.
@@ -140,11 +130,10 @@ class DeviceSeparator(ABC):
             CorruptAudio, SourceMissing: The mixture can't be read.
             OutOfMemory, DiskFull, DeadlineMissed, Interrupted, WeightsRefused.
         """
-        order = _Order(mixture, settings, only, progress, deadline_s, stop)
         try:
-            return self._separate(order, folder, gain)
+            return self._separate(request)
         except StemwrightError as error:
-            raise error.with_context(track=mixture.ref.label, stage="separate") from error.__cause__
+            raise error.with_context(track=request.label, stage="separate") from error.__cause__
 
     def close(self) -> None:
         """Let go of the model and of the device's memory. A later `separate` loads it again."""
@@ -152,66 +141,62 @@ class DeviceSeparator(ABC):
             self._seats.acquire()
         try:
             self._forget()
-            self._release()
+            self._empty_cache()
         finally:
             for _ in range(self.slots):
                 self._seats.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _separate(self, order: _Order, folder: Path, gain: float | None) -> StemSet:
-        mixture, settings = order.mixture, order.settings
+    def _separate(self, request: SeparationRequest) -> StemSet:
+        mixture, settings = request.mixture, request.settings
         kept = kept_stems(self.spec.name, self.spec.sources, settings.stems)
         check_format(settings.format, settings.bit_depth)
         self._check_fit(mixture)
         if not mixture.silent:
-            speed = self._tuning.of(self.spec, self.device).speed if order.deadline_s else 0.0
-            refuse_hopeless(mixture.duration_s, order.deadline_s, speed)
-        written = tuple(name for name in kept if order.only is None or name in order.only)
+            speed = self._tuning.of(self.spec, self.device).speed if request.deadline_s else 0.0
+            refuse_hopeless(mixture.duration_s, request.deadline_s, speed)
+        written = tuple(name for name in kept if not request.only or name in request.only)
         # Stems made again get the gain that the others have, which takes all of them to find.
-        made = kept if gain is None else written
-        with MixtureReader(mixture) as reader, spools(folder, made, mixture.channels) as samples:
+        made = kept if request.gain is None else written
+        with (
+            MixtureReader(mixture) as reader,
+            spools(request.folder, made, mixture.channels) as samples,
+        ):
             with self._seats:
-                watch = self._watch(order)
-                self._fill(reader, samples, order, watch)
-            gain = common_gain(samples, settings.bit_depth) if gain is None else gain
+                watch = self._watch(request)
+                self._fill(reader, samples, request, watch)
+            gain = request.gain
             paths, gain = write_stems(
-                folder,
+                request.folder,
                 {name: samples[name] for name in written},
                 mixture.sample_rate_hz,
                 settings.format,
                 settings.bit_depth,
-                gain,
-                track=mixture.ref.label,
+                common_gain(samples, settings.bit_depth) if gain is None else gain,
+                track=request.label,
             )
-        if order.progress:
-            order.progress(1.0)
-        return self._stem_set(order, kept, paths, gain, watch.elapsed_s)
+        request.callbacks.on_progress(1.0)
+        return self._stem_set(request, kept, paths, gain, watch.elapsed_s)
 
-    def _watch(self, order: _Order) -> Watch:
+    def _watch(self, request: SeparationRequest) -> Watch:
         # The clock starts when the device is this track's: waiting for it isn't its fault.
-        limit = order.deadline_s
+        limit = request.deadline_s
         if limit is None:
             speed = self._tuning.of(self.spec, self.device).speed
-            limit = default_deadline_s(order.mixture.duration_s, self.device, speed)
-        return Watch(order.mixture.ref.label, limit, order.stop)
+            limit = default_deadline_s(request.mixture.duration_s, self.device, speed)
+        return Watch(request.label, limit, request.callbacks.stopping)
 
     def _stem_set(
         self,
-        order: _Order,
+        request: SeparationRequest,
         kept: tuple[str, ...],
         paths: dict[str, Path],
         gain: float,
         took_s: float,
     ) -> StemSet:
-        mixture = order.mixture
+        mixture = request.mixture
         return StemSet(
             track_id=mixture.track_id,
-            separation_id=self.separation_id(order.settings),
+            separation_id=self.separation_id(request.settings),
             model=self.spec.name,
             weights_sha256=self.spec.weights_sha256,
             expected=kept,
@@ -221,11 +206,11 @@ class DeviceSeparator(ABC):
             channels=mixture.channels,
             frames=mixture.frames,
             gain=gain,
-            engine=self.engine,
+            engine=self.kind,
             provider="local",
             device=self.device,
             device_reasons=self._reasons,
-            stem_origins=dict.fromkeys(paths, self.engine),
+            stem_origins=dict.fromkeys(paths, self.kind),
             separation_s=took_s,
             backend=self.backend,
             precision=self.precision,
@@ -235,7 +220,11 @@ class DeviceSeparator(ABC):
         )
 
     def _fill(
-        self, reader: MixtureReader, samples: dict[str, Spool], order: _Order, watch: Watch
+        self,
+        reader: MixtureReader,
+        samples: dict[str, Spool],
+        request: SeparationRequest,
+        watch: Watch,
     ) -> None:
         """Separate into the spools; digital silence needs no forward pass: its stems are silent."""
 
@@ -245,8 +234,7 @@ class DeviceSeparator(ABC):
 
         def on_share(done: float) -> None:
             watch.check(done)
-            if order.progress:
-                order.progress(done)
+            request.callbacks.on_progress(done)
 
         if reader.silent:
             for block in reader.silence(len(samples)):
@@ -255,7 +243,7 @@ class DeviceSeparator(ABC):
         with self._counting:
             self._in_flight += 1
         try:
-            self._stream(reader, list(samples), order.settings, write, on_share)
+            self._stream(reader, list(samples), request.settings, write, on_share)
         finally:
             with self._counting:
                 self._in_flight -= 1
@@ -291,9 +279,9 @@ class DeviceSeparator(ABC):
             )
         # Beside other tracks there is nothing to give back that they don't need at once.
         if self._clear_cache and alone:
-            self._release()
+            self._empty_cache()
 
-    def _release(self) -> None:
+    def _empty_cache(self) -> None:
         if not self.device.startswith("cpu"):
             empty_cache(self.device)
 
@@ -306,26 +294,6 @@ def empty_cache(device: str) -> None:
         import torch
 
         getattr(torch, kind).empty_cache()
-
-
-class _Order:
-    """What one call of `separate` asks for."""
-
-    def __init__(
-        self,
-        mixture: Mixture,
-        settings: SeparationSettings,
-        only: frozenset[str] | None,
-        progress: Progress | None,
-        deadline_s: float | None,
-        stop: Callable[[], bool] | None,
-    ) -> None:
-        self.mixture = mixture
-        self.settings = settings
-        self.only = only
-        self.progress = progress
-        self.deadline_s = deadline_s
-        self.stop = stop
 
 
 def peak_rss_bytes() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.contracts import Mixture, Progress, SeparationSettings
 
 
-def _ignore(share: float) -> None: ...
+def _ignore(number: float) -> None: ...
 
 
 def _never() -> bool:
@@ -23,10 +23,12 @@ class Callbacks:
     Attributes:
         on_progress: Told the share done, 0 to 1, from the thread that separates.
         stopping: Asked between segments, and while waiting, whether to end.
+        on_wait: Told the seconds spent waiting for a device, which count against no deadline.
     """
 
     on_progress: Progress = _ignore
     stopping: Callable[[], bool] = _never
+    on_wait: Callable[[float], None] = _ignore
 
 
 @dataclass(frozen=True, slots=True)

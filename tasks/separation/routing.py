@@ -97,9 +97,19 @@ class Route(Value):
     warning: str = ""
 
     @property
-    def legs(self) -> tuple[Candidate, ...]:
+    def usable(self) -> tuple[Candidate, ...]:
         """The engines that a run may use, in order."""
         return tuple(found for found in self.candidates if found.part != "blocked")
+
+    @property
+    def alone(self) -> Route:
+        """The same without anything that would take over from the first engine."""
+        first = tuple(found for found in self.candidates if found.part == "first")
+        return self.model_copy(update={"candidates": first, "order": (self.engine,)})
+
+    def reasons_of(self, candidate: Candidate) -> tuple[str, ...]:
+        """Why an engine made the stems, for the report."""
+        return self.reasons if candidate.part == "first" else (_capital(candidate), "took over")
 
 
 def choose_engine(
@@ -107,11 +117,9 @@ def choose_engine(
     workload: Workload | None,
     hardware: Hardware,
     *,
-    cloud_configured: bool,
+    services: Sequence[ServiceFacts] = (),
     auto_detect: bool = True,
     offline: bool = False,
-    cloud_provider: str = "stemwright",
-    services: Sequence[ServiceFacts] | None = None,
     fallback_to_local: bool = False,
     cloud_after_oom: bool = False,
 ) -> Route:
@@ -121,20 +129,16 @@ def choose_engine(
         provider: What the user fixed; `auto` leaves it to `workload`.
         workload: A row of the article's matrix, or None: GPU, else cloud, else CPU.
         hardware: From `detect`.
-        cloud_configured: A key and an address of a service are set.
+        services: In the order in which they are asked.
         auto_detect: Off: `auto` doesn't look for a GPU.
         offline: The cloud is out of bounds.
-        cloud_provider: What the report calls the service.
-        services: The services in order; without it, the one of `cloud_provider`.
         fallback_to_local: With `provider` cloud: this machine takes over when no service can.
         cloud_after_oom: With `provider` local_gpu: a service takes over when memory runs out.
 
     Raises:
         SettingsError: The fixed provider can't be had here.
     """
-    if services is None:
-        blocked = "" if cloud_configured else _NOT_SET
-        services = (ServiceFacts(name=cloud_provider, blocked=blocked),)
+    services = services or [ServiceFacts(name="stemwright", blocked=_NOT_SET)]
     look = _Look(hardware, services, auto_detect or provider != "auto", offline)
     if provider == "auto":
         order, why = _PREFERENCES[workload]
@@ -244,18 +248,22 @@ def _route(found: list[Candidate], why: str) -> Route:
     later = [one for one in found[at + 1 :] if one.part != "blocked"]
     taking_over = f"then {', '.join(one.words for one in later)}" if later else ""
     reasons = (
-        f"{first.words[0].upper()}{first.words[1:]}",
+        _capital(first),
         why,
         *(f"not {one.words}: {one.why}" for one in passed),
         *filter(None, [first.why, taking_over]),
     )
-    legs = [first, *(one for one in found if one is not first and one.part != "blocked")]
+    order = [first, *(one for one in found if one is not first and one.part != "blocked")]
     return Route(
         engine=first.engine,
         provider=first.name if first.engine == "cloud" else "local",
         device=first.device,
         reasons=reasons,
-        order=tuple(dict.fromkeys(leg.engine for leg in legs)),
+        order=tuple(dict.fromkeys(one.engine for one in order)),
         candidates=candidates,
         warning=CPU_WARNING if first.engine == "local_cpu" else "",
     )
+
+
+def _capital(candidate: Candidate) -> str:
+    return f"{candidate.words[0].upper()}{candidate.words[1:]}"

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 from tasks.errors import DiskFull, StorageError, from_os_error
 
 VARIABLE = "STEMWRIGHT_STATE"
@@ -16,12 +18,9 @@ _REMEDY = f"Set {VARIABLE} to a folder that can be written to."
 
 
 def state_folder() -> Path:
-    """`$STEMWRIGHT_STATE`, else `$XDG_STATE_HOME/stemwright`, else `~/.local/state/stemwright`."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
-    home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    # The XDG specification has relative paths ignored.
-    return (home if home.is_absolute() else Path.home() / ".local" / "state") / "stemwright"
+    """Return `$STEMWRIGHT_STATE`, else where state is kept here: `~/.local/state/stemwright`."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_state_path("stemwright")
 
 
 class Database:

@@ -18,7 +18,8 @@ def ingest(ref: TrackRef, scratch: Path, policy: IngestPolicy) -> SourceAudio:
     but resumable parts stays in `scratch`.
 
     Returns:
-        The file, with the tags of the page it came from and, where those are silent, its own.
+        The file, with its own tags and, where those are silent, what the page, the server or the
+        URL that it came from say.
 
     Raises:
         SourceMissing: No such file, object or page.
@@ -36,7 +37,7 @@ def ingest(ref: TrackRef, scratch: Path, policy: IngestPolicy) -> SourceAudio:
                 "it is on the network, and this run is offline.", remedy="Leave --offline out."
             )
         fetched = source.fetch(ref.source, scratch, policy)
-        tags = filled(fetched.tags, read_tags(fetched.path))
+        tags = filled(read_tags(fetched.path), fetched.tags)
     except StemwrightError as error:
         raise error.with_context(track=ref.label, stage="ingest") from error.__cause__
     except OSError as error:

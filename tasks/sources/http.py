@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
+from dataclasses import replace
+from email.message import Message
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError, SourceMissing, SourceRefused
@@ -30,6 +32,8 @@ _STREAM_TYPES = (
     "audio/mpegurl",
     "audio/x-mpegurl",
 )
+_EXTENDED = re.compile(r"filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _HEADERS = {
     "Accept-Encoding": "identity",
     "Accept": "audio/*,*/*;q=0.8",
@@ -96,7 +100,6 @@ def _client(policy: IngestPolicy) -> httpx.Client:
 
 
 def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline) -> Version:
-    deadline.check()
     with httpx_errors(), _open(client, part, policy, deadline) as response:
         if response.status_code == 416:
             return _after_416(response, part)
@@ -108,8 +111,6 @@ def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: D
         version = _place(response, part)
         check_size(version.total, policy)
         part.append(_body(response, is_new=not part.size), policy, deadline)
-        if version.total is not None and part.size < version.total:
-            raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
         return version
 
 
@@ -140,6 +141,7 @@ def _place(response: httpx.Response, part: Part) -> Version:
         total=total,
         etag=response.headers.get("etag", ""),
         modified=response.headers.get("last-modified", ""),
+        name=_name_of(response) or _name_in(part.url),
     )
     if start == 0:
         part.begin(version)
@@ -148,7 +150,27 @@ def _place(response: httpx.Response, part: Part) -> Version:
     if before is None or start != part.size or not version.continues(before):
         part.discard()
         raise NetworkError("the file changed while it was downloaded.")
-    return version
+    return replace(version, name=before.name)
+
+
+def _name_of(response: httpx.Response) -> str:
+    """What `Content-Disposition` calls the file (RFC 6266), less its suffix."""
+    header = Message()
+    header["Content-Disposition"] = response.headers.get("content-disposition", "")
+    params = dict(header.get_params([], "content-disposition"))
+    extended = _EXTENDED.search(response.headers.get("content-disposition", ""))
+    name = unquote(extended[2], extended[1], "replace") if extended else params.get("filename", "")
+    return PurePosixPath(_plain(unquote(str(name)))).stem
+
+
+def _name_in(url: str) -> str:
+    """What a URL calls the file, less its suffix; nothing where it is a program's, as `dl.php`."""
+    name = PurePosixPath(_plain(unquote(urlsplit(url).path.rsplit("/", 1)[-1])))
+    return "" if name.suffix and not is_audio(name.name) else name.stem
+
+
+def _plain(name: str) -> str:
+    return _CONTROL.sub(" ", name.replace("\\", "/").rsplit("/", 1)[-1]).strip()[:1000]
 
 
 def _extent(response: httpx.Response) -> tuple[int | None, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +13,9 @@ from typing import IO, cast
 
 from tasks.errors import CatalogError, SourceMissing, StemwrightError, from_os_error
 from tasks.net.http_errors import error_of_status, httpx_errors
-from tasks.sources.manifest_formats import TEXT_READERS, read_parquet
+from tasks.sources.manifest_formats import LEGACY, TEXT_READERS, read_parquet
 from tasks.sources.objects import driver_error, filesystem
-from tasks.sources.source import Rows, Source
+from tasks.sources.source import Row, Rows, Source
 from tasks.sources.suffixes import (
     CATALOG_SUFFIXES,
     is_address,
@@ -23,6 +24,7 @@ from tasks.sources.suffixes import (
     suffix_of,
 )
 
+log = logging.getLogger(__name__)
 _MAX_WEB_CATALOG_BYTES = 2 * 1024**3
 _WHAT = "catalog at this URL"
 
@@ -53,8 +55,14 @@ class Manifest(Source):
             if suffix == ".parquet":
                 yield from read_parquet(file)
                 return
+            told = False
             try:
-                yield from TEXT_READERS[suffix](as_text(file))
+                with as_text(file) as text:
+                    for row in TEXT_READERS[suffix](text):
+                        if not told and isinstance(row, Row) and row.where.endswith(LEGACY):
+                            told = True
+                            log.warning("%s isn't all UTF-8: %s", source, row.where)
+                        yield row
             except UnicodeError as error:
                 cause = f"the file can't be decoded: {error}."
                 yield CatalogError(cause, remedy="Save it as UTF-8.")

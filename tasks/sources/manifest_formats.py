@@ -9,7 +9,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from tasks.errors import CatalogError
@@ -17,6 +17,9 @@ from tasks.sources.source import Row, Rows
 
 _COLUMNS = frozenset({"source", "title", "artist", "album", "genre", "isrc"})
 _DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+LEGACY = ", read as Windows-1252"
+"""Stands behind the place of a row whose bytes aren't UTF-8."""
 _EXTINF = re.compile(r"#EXTINF:\s*-?[\d.]*(?:\s+[\w-]+=\"[^\"]*\")*\s*,(?P<name>.*)", re.IGNORECASE)
 _M3U_TAGS = {"#EXTALB:": "album", "#EXTART:": "artist", "#EXTGENRE:": "genre"}
 _UTF8_REMEDY = "Save the file as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8`, if it came from Excel)."
@@ -28,6 +31,16 @@ def _undecodable(text: str) -> str:
     if text.isascii():
         return ""
     return next((f"0x{ord(c) - 0xDC00:02x}" for c in text if "\udc80" <= c <= "\udcff"), "")
+
+
+def _legacy(text: str, errors: str = "strict") -> str | None:
+    """Text that isn't UTF-8 as Windows-1252, which older tools write; None if it isn't that."""
+    if not _undecodable(text):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("cp1252", errors)
+    except UnicodeDecodeError:
+        return None
 
 
 def _bad_row(where: str, what: str, remedy: str) -> CatalogError:
@@ -59,44 +72,121 @@ def _column(name: str) -> str:
     return plain.lower() if plain.lower() in _COLUMNS else plain
 
 
-def _header(line: str) -> tuple[str, list[str]]:
+def _header(line: str, delimiters: str) -> tuple[str, list[str]]:
     """The delimiter that gives a `source` column (the most columns, if several do)."""
-    split = {
-        d: [_column(c) for c in next(csv.reader([line], delimiter=d), [])] for d in _DELIMITERS
-    }
+    split = {d: [_column(c) for c in next(_csv([line], d), [])] for d in delimiters}
     best = max(split, key=lambda d: ("source" in split[d], len(split[d])))
     return best, split[best]
 
 
+def _fault_of(columns: list[str]) -> CatalogError | None:
+    twice = [f"`{name}`" for name in dict.fromkeys(columns) if name and columns.count(name) > 1]
+    if twice:
+        cause = f"of the columns these stand twice: {', '.join(twice)}."
+        return CatalogError(cause, remedy="Rename or delete one of each.")
+    return None if "source" in columns else _no_source_column(columns)
+
+
+def _csv(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
+
+
+class _Lines:
+    """The lines of a CSV file; those of the row under way are kept, to be read again."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._again: list[str] = []
+        self.row: list[str] = []
+        self.number = 0
+        self.ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.pop() if self._again else next(self._lines, "")
+        if not line:
+            self.ended = True
+            raise StopIteration
+        self.number += 1
+        self.row.append(line)
+        return line
+
+    def begin_row(self) -> None:
+        self.row.clear()
+        self.ended = False
+
+    def back_to_second(self) -> None:
+        """Go back to the second line of the row."""
+        self._again += reversed(self.row[1:])
+        self.number -= len(self.row) - 1
+
+
 def read_csv(lines: IO[str]) -> Rows:
-    """Comma, semicolon, tab or bar separated, with a header; quoted cells may hold newlines."""
-    header = lines.readline()
-    if byte := _undecodable(header):
-        yield _not_utf8("line 1", byte)
+    """Comma, semicolon, tab or bar separated, with a header; quoted cells may hold newlines.
+
+    Excel's `sep=;` line may stand in front. A quote that is never closed costs its own row alone.
+    """
+    source = _Lines(lines)
+    header = next(source, "")
+    delimiters = _DELIMITERS
+    if named := _SEPARATOR.fullmatch(header.rstrip("\r\n")):
+        delimiters, header = named[1], next(source, "")
+    decoded = _legacy(header)
+    if decoded is None:
+        yield _not_utf8(f"line {source.number}", _undecodable(header))
         return
-    delimiter, columns = _header(header)
-    if "source" not in columns:
-        yield _no_source_column(columns)
+    delimiter, columns = _header(decoded, delimiters)
+    if fault := _fault_of(columns):
+        yield fault
         return
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = _csv(source, delimiter)
     while True:
-        where = f"line {reader.line_num + 2}"
+        source.begin_row()
+        where = f"line {source.number + 1}"
         try:
             cells = next(reader)
+            if len(source.row) > 1 or source.ended:
+                _check_quotes(source.row, delimiter)
         except StopIteration:
             return
         except csv.Error as error:
-            yield _bad_row(where, f"isn't CSV: {error}.", "Look for a quote that is never closed.")
+            why = _open_quote(source.row, columns, delimiter) or f"{error}."
+            yield _bad_row(where, f"isn't CSV: {why}", "Look for a quote that is never closed.")
+            source.back_to_second()
             continue
-        if cells:
+        if any(cell.strip() for cell in cells):  # spreadsheets leave rows of commas
             yield _csv_row(where, columns, cells, delimiter)
+
+
+def _check_quotes(row: list[str], delimiter: str) -> None:
+    """Raise `csv.Error` if a row that goes on over lines does so by a quote never closed."""
+    spaced = re.compile(f'" +(?=[{re.escape(delimiter)}\\r\\n]|$)')
+    for _ in _csv((spaced.sub('"', line) for line in row), delimiter, strict=True):
+        pass
+
+
+def _open_quote(row: list[str], columns: list[str], delimiter: str) -> str:
+    """Say in which column a row's first line opens a quote without closing it; "" if it doesn't."""
+    if row[0].count('"') % 2 == 0:
+        return ""
+    place = len(next(_csv(row[:1], delimiter))) - 1
+    column = f" in the column `{columns[place]}`" if place < len(columns) else ""
+    return f"a quote opens{column} and isn't closed."
 
 
 def _csv_row(
     where: str, columns: list[str], cells: list[str], delimiter: str
 ) -> Row | CatalogError:
-    if byte := _undecodable("".join(cells)):
-        return _not_utf8(where, byte)
+    if _undecodable("".join(cells)):
+        for place, cell in enumerate(cells):
+            read = _legacy(cell)
+            if read is None:
+                column = f", column `{columns[place]}`," if place < len(columns) else ""
+                return _not_utf8(f"{where}{column}", _undecodable(cell))
+            cells[place] = read
+        where += LEGACY
     if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
         what = f"has {len(cells)} cells where the header has {len(columns)}."
         return _bad_row(where, what, f"Put quotes round the cell that holds a {delimiter!r}.")
@@ -139,17 +229,19 @@ def read_txt(lines: Iterable[str]) -> Rows:
     """One source a line; blank lines and lines that begin with `#` are skipped."""
     for number, line in enumerate(lines, start=1):
         source = line.strip()
+        where = f"line {number}"
         if byte := _undecodable(source):
-            yield _not_utf8(f"line {number}", byte)
+            read = _legacy(source)
+            yield _not_utf8(where, byte) if read is None else Row(read, where + LEGACY)
         elif source and not source.startswith("#"):
-            yield Row(source, f"line {number}")
+            yield Row(source, where)
 
 
 def read_m3u(lines: IO[str]) -> Rows:
     """An M3U playlist with `#EXTINF` titles; outside UTF-8 its bytes are taken as Windows-1252."""
     fields: dict[str, str] = {}
     for number, raw in enumerate(lines, start=1):
-        line = _legacy(raw.strip())
+        line = _legacy(raw.strip(), "replace") or ""
         if line.upper().startswith("#EXT-X-"):
             yield CatalogError(
                 "this is the index of an HLS stream, not a list of tracks.",
@@ -163,12 +255,6 @@ def read_m3u(lines: IO[str]) -> Rows:
         else:
             yield Row(line, f"line {number}", fields)
             fields = {}
-
-
-def _legacy(line: str) -> str:
-    if not _undecodable(line):
-        return line
-    return line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def _m3u_fields(line: str) -> dict[str, str]:
@@ -199,8 +285,8 @@ def read_parquet(file: IO[bytes]) -> Rows:
     try:
         table = pq.ParquetFile(file)
         columns = [_column(name) for name in table.schema_arrow.names]
-        if "source" not in columns:
-            yield _no_source_column(columns)
+        if fault := _fault_of(columns):
+            yield fault
             return
         for batch in table.iter_batches(batch_size=_ROWS_A_BATCH):
             for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
-from tasks.contracts import IngestPolicy
-from tasks.errors import EmptyAudio, TransientError, from_os_error
+from tasks.contracts import IngestPolicy, Tags
+from tasks.errors import EmptyAudio, NetworkError, TransientError, from_os_error
 from tasks.sources.limits import Deadline, check_size, resuming
 from tasks.sources.source import Fetched
 
@@ -20,12 +20,13 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which bytes these are: where from, their number if known, and the server's own mark."""
+    """Which bytes these are: where from, how many if known, the server's mark and name for them."""
 
     url: str
     total: int | None = None
     etag: str = ""
     modified: str = ""
+    name: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -108,11 +109,19 @@ def fetch_into(part: Part, attempt: Callable[[Deadline], Version], policy: Inges
         attempt: Goes on with the part, and returns what the bytes are of.
         policy: Bounds the retries and the time.
     """
+
+    def once(deadline: Deadline) -> Version:
+        deadline.check()
+        version = attempt(deadline)
+        if version.total is not None and part.size != version.total:
+            raise NetworkError(f"only {part.size:,} of {version.total:,} bytes arrived.")
+        return version
+
     try:
-        version = resuming(attempt, policy)
+        version = resuming(once, policy)
         if not part.size:
             raise EmptyAudio("the server sent no bytes.", remedy="Check the URL.")
-        return Fetched(part.finish(), version.fingerprint)
+        return Fetched(part.finish(), version.fingerprint, Tags(title=version.name))
     except TransientError:
         if not part.size:
             part.discard()

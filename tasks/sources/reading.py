@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -95,7 +96,7 @@ class _Place:
             if source.startswith("/"):
                 self._refuse_local(source)
             return f"{self.catalog.rsplit('/', 1)[0]}/{source}"
-        return _absolute(source, os.path.dirname(self.catalog))  # noqa: PTH120
+        return _there(source, os.path.dirname(self.catalog))  # noqa: PTH120
 
     def _refuse_local(self, source: str) -> None:
         if self.remote:
@@ -179,6 +180,25 @@ def _absolute(path: str, folder: str) -> str:
     # pathlib takes half of the time that a row of a large catalog takes.
     home = os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
     return os.path.abspath(os.path.join(folder, home))  # noqa: PTH100, PTH118
+
+
+def _there(source: str, folder: str) -> str:
+    """A path as it was written or, if only that exists, as it can have been meant.
+
+    Windows' backslashes, the `%20` of players' playlists, and the two ways to write an accent.
+    """
+    path = _absolute(source, folder)
+    as_is = source.isascii() and "\\" not in source and "%" not in source
+    if as_is or os.path.exists(path):  # noqa: PTH110  # as above
+        return path
+    plain = (source, unquote(source))
+    meant = {
+        _absolute(unicodedata.normalize(form, written), folder)
+        for written in (*plain, *(one.replace("\\", "/") for one in plain))
+        for form in ("NFC", "NFD")
+    }
+    there = [one for one in meant if os.path.exists(one)]  # noqa: PTH110
+    return there[0] if len(there) == 1 else path
 
 
 def _shared(fields: dict[str, str]) -> dict[str, str]:

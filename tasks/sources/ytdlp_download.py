@@ -10,6 +10,7 @@ from typing import Any
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking._urllib import UrllibRH
+from yt_dlp.networking.exceptions import HTTPError
 
 from tasks.contracts import IngestPolicy, Tags
 from tasks.errors import (
@@ -146,13 +147,29 @@ class _Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
     def __init__(self, scratch: Path, policy: IngestPolicy, heard: _Heard) -> None:
         self._policy = policy
         self._deadline = Deadline(policy)
+        self._answers: list[Any] = []
         super().__init__(_options(scratch, policy, heard, self._watch, self._admit))
+        self.add_close_hook(self._hang_up)
 
     def urlopen(self, req: Any) -> Any:
         self._deadline.check()
         url = req if isinstance(req, str) else req.url
         LIMITER.wait(url, self._policy.requests_per_second_per_host)
-        return _bounded(super().urlopen(req), self._deadline, self._policy)
+        try:
+            answer = super().urlopen(req)
+        except HTTPError as error:
+            self._keep(error.response)
+            raise
+        return _bounded(self._keep(answer), self._deadline, self._policy)
+
+    def _keep(self, answer: Any) -> Any:
+        # yt-dlp leaves an answer open that it gives up on, and its connection with it.
+        self._answers = [one for one in self._answers if not one.closed] + [answer]
+        return answer
+
+    def _hang_up(self) -> None:
+        for answer in self._answers:
+            answer.close()
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         if self._policy.allow_private_addresses:

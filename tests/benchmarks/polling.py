@@ -32,6 +32,7 @@ import numpy as np
 import soundfile
 
 from tasks.contracts import STEMS, Mixture, SeparationSettings, SourceFormat, TrackRef
+from tasks.separation.request import SeparationRequest
 from tests.benchmarks.results import write_result
 
 JOBS = 200
@@ -123,17 +124,18 @@ def _stem() -> bytes:
 
 
 def through_the_separator(base_url: str, jobs: int, folder: Path, meter: Meter) -> None:
-    """`CloudSeparator`, as a run uses it, with the waits that are set by default."""
-    from tasks.separation.cloud import CloudSeparator, RetryPolicy, make_service
+    """`CloudEngine`, as a run uses it, with the waits that are set by default."""
+    from tasks.net.retries import RetryPolicy
+    from tasks.separation.cloud import CloudEngine, make_provider
 
     path = folder / "mixture.flac"
     path.write_bytes(_stem())
     source = SourceFormat(
         container="flac", codec="flac", sample_rate_hz=RATE, channels=2, lossy=False
     )
-    separator = CloudSeparator(
+    separator = CloudEngine(
         "htdemucs",
-        service=make_service("stemwright", base_url=base_url),
+        provider=make_provider("stemwright", base_url=base_url),
         policy=RetryPolicy(max_retries=10_000),
         max_jobs=jobs,
         log_retries=False,
@@ -152,7 +154,9 @@ def through_the_separator(base_url: str, jobs: int, folder: Path, meter: Meter) 
             silent=False,
             source=source,
         )
-        separator.separate(mixture, folder / str(number), SeparationSettings(model="htdemucs"))
+        separator.separate(
+            SeparationRequest(mixture, folder / str(number), SeparationSettings(model="htdemucs"))
+        )
 
     separator._loop.start(meter.beat())
     in_threads(work, jobs)
@@ -187,7 +191,7 @@ def in_threads(work: Callable[[int], None], jobs: int) -> None:
 
 
 WAYS: dict[str, Callable[[str, int, Path, Meter], None]] = {
-    "one loop (CloudSeparator)": through_the_separator,
+    "one loop (CloudEngine)": through_the_separator,
     "a thread a job, every 10 s": a_thread_a_job,
 }
 

@@ -21,6 +21,7 @@ from tasks.contracts import (
 )
 from tasks.separation import LocalSeparator
 from tasks.separation.models import find_model
+from tasks.separation.request import SeparationRequest
 
 _DEPTHS: dict[str, BitDepth] = {"FLOAT": "32f", "PCM_24": "24", "PCM_16": "16"}
 
@@ -37,7 +38,9 @@ def separate(
     spec = find_model(settings.model, models_dir=models_dir, offline=True)
     with LocalSeparator(spec, device=device, options=options) as separator:
         for track in tracks:
-            separator.separate(mixture_of(track), out / track.stem, settings, deadline_s=1e9)
+            separator.separate(
+                SeparationRequest(mixture_of(track), out / track.stem, settings, deadline_s=1e9)
+            )
 
 
 def mixture_of(path: Path) -> Mixture:

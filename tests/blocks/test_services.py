@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import traceback
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 import blocks
 from blocks.prefect_blocks import Alternatives
-from blocks.sections import CloudApi, EngineSettings, ServiceName
+from blocks.sections import EngineSettings
 from blocks.settings import StemwrightSettings, load_settings
 from tasks.errors import SettingsError
-from tasks.separation.cloud.providers import SERVICES
+from tasks.separation.cloud.providers import provider_names
+from tasks.separation.services import CloudApi
 
 KEY = "sk-alternative-0123456789"
 LALAL = {"service": "lalal", "api_key": KEY, "limit_minutes": 60}
@@ -33,8 +34,11 @@ def by_yaml(tmp_path: Path, key: str = KEY) -> StemwrightSettings:
     return load_settings(file, environ={"LALAL_KEY": KEY})
 
 
-def test_a_service_is_every_dialect_that_there_is() -> None:
-    assert get_args(ServiceName) == SERVICES
+def test_a_service_is_every_provider_that_there_is() -> None:
+    offered = CloudApi.model_json_schema()["properties"]["service"]["enum"]
+    assert tuple(offered) == provider_names()
+    for name in offered:
+        assert CloudApi(service=name).service == name
 
 
 def test_a_published_address_needs_no_base_url() -> None:
@@ -73,13 +77,10 @@ def test_alternatives_by_every_door(tmp_path: Path, door: str) -> None:
 
 def test_no_way_of_printing_shows_an_alternative_s_key(tmp_path: Path) -> None:
     settings = by_yaml(tmp_path)
-    shown = settings.redacted()
-    assert [one["api_key"] for one in shown["engine"]["alternatives"]] == ["********"] * 2
     for text in (
         repr(settings),
         str(settings.model_dump()),
         settings.model_dump_json(),
-        json.dumps(shown),
         str(settings.sources()),
     ):
         assert KEY not in text

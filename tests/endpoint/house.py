@@ -22,14 +22,14 @@ import httpx
 import numpy as np
 import soundfile
 
+from deployments.endpoint.engines import Engines
 from deployments.endpoint.keys import Keys
-from deployments.endpoint.separators import Separators
 from deployments.endpoint.server import Server, bind
 from deployments.endpoint.service import Service
 from deployments.endpoint.settings import EndpointSettings
+from tasks.contracts import SeparationSettings
 from tasks.separation.device_lock import DeviceLock
-from tasks.separation.models import find_model
-from tasks.separation.routing import Route
+from tasks.separation.factory import EngineOptions
 
 T = TypeVar("T")
 
@@ -121,14 +121,16 @@ def running(
 ) -> Iterator[Endpoint]:
     """An endpoint with the tiny model, which separates on the CPU."""
     settings = EndpointSettings(data=data, port=0, **set_)
-    route = Route(
-        engine="local_cpu", provider="local", device="cpu", reasons=(), order=("local_cpu",)
+    options = EngineOptions(
+        settings=SeparationSettings(model="tiny"),
+        provider="local_cpu",
+        models_dir=models_dir,
+        offline=True,
     )
-    spec = find_model("tiny", models_dir=models_dir, offline=True)
     service = Service(
         settings,
         Keys((KEY, OTHER_KEY)) if keys is None else keys,
-        Separators(spec, models_dir=models_dir, route=route),
+        Engines(options),
     )
     with bind(settings) as listening:
         server = Server(service)

@@ -30,6 +30,7 @@ from tasks.contracts import (
 )
 from tasks.normalize import normalize
 from tasks.separation import LocalSeparator, find_model
+from tasks.separation.request import SeparationRequest
 from tests.endpoint.conftest import Runner
 from tests.endpoint.house import RATE, Client, Endpoint, audio, held_device, until
 
@@ -80,7 +81,7 @@ def test_stems_are_what_local_separation_makes_of_the_same_file(
     source = SourceAudio(ref=ref, path=file, in_scratch=False, bytes=file.stat().st_size)
     mixture = normalize(source, tmp_path / "local", AudioPolicy())
     local = LocalSeparator(find_model("tiny", models_dir=models_dir)).separate(
-        mixture, tmp_path / "local", SeparationSettings(model="tiny")
+        SeparationRequest(mixture, tmp_path / "local", SeparationSettings(model="tiny"))
     )
     assert complete["status"] == "complete"
     assert set(complete["stems"]) == set(STEMS) == set(local.stems)
@@ -143,9 +144,7 @@ def test_another_model_of_this_machine_can_be_asked_for(shared: Endpoint) -> Non
     assert job["model"] == "duo"
     assert list(job["stems"]) == ["vocals", "other"]
     # One model is held at a time.
-    held = shared.service.separators._held
-    assert held is not None
-    assert held.spec.name == "duo"
+    assert shared.service.engines.loaded == "duo"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import soundfile
 from tasks.contracts import STEMS, AudioPolicy, SeparationSettings, SourceAudio, TrackRef
 from tasks.normalize import normalize
 from tasks.separation import LocalSeparator, find_model
+from tasks.separation.request import SeparationRequest
 from tests.cli.conftest import write_excerpt
 from tests.endpoint.house import KEY, SCRIPT, command
 
@@ -72,9 +73,11 @@ def test_separate_against_the_endpoint_is_separate_here(
     ref = TrackRef(source=str(song), kind="file")
     source = SourceAudio(ref=ref, path=song, in_scratch=False, bytes=song.stat().st_size)
     local = LocalSeparator(find_model("embedded")).separate(
-        normalize(source, tmp_path / "local", AudioPolicy()),
-        tmp_path / "local",
-        SeparationSettings(model="embedded"),
+        SeparationRequest(
+            normalize(source, tmp_path / "local", AudioPolicy()),
+            tmp_path / "local",
+            SeparationSettings(model="embedded"),
+        )
     )
     assert set(local.stems) == set(STEMS)
     for name, path in local.stems.items():

@@ -88,7 +88,7 @@ def write_catalogs(folder: Path, url: str) -> list[Path]:
         writer.writerow(["source", "title"])
         writer.writerows([source, TITLES.get(Path(source).stem, "")] for source in sources)
     (folder / "no-source-column.csv").write_text("path,title\ngood-1.flac,Good\n")
-    (folder / "latin-1.csv").write_bytes("source,title\ngood-1.flac,Frühling\n".encode("latin-1"))
+    (folder / "latin-1.csv").write_bytes(b"source,title\ngood-1.flac,Fr\x81hling\n")
     return [folder / name for name in ("all.csv", "no-source-column.csv", "latin-1.csv")]
 
 

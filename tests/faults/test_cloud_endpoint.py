@@ -10,7 +10,9 @@ import pytest
 
 from deployments.endpoint.jobs import JobStore
 from tasks.contracts import STEMS, Mixture, SeparationSettings, StemSet
-from tasks.separation.cloud import CloudSeparator, RetryPolicy, make_service
+from tasks.net.retries import RetryPolicy
+from tasks.separation.cloud import CloudEngine, make_provider
+from tasks.separation.request import SeparationRequest
 from tests.endpoint.house import KEY, command, held_device, kill, until
 from tests.separation.conftest import make_mixture
 from tests.tiny_model import make_tiny_model
@@ -30,14 +32,16 @@ def test_the_service_is_killed_and_started_again_mid_job(
     found: list[StemSet] = []
     with command(*options) as first, held_device():
         base_url = first.banner["base URL"]
-        separator = CloudSeparator(
+        separator = CloudEngine(
             "tiny",
-            service=make_service("stemwright", base_url=base_url, api_key=KEY),
+            provider=make_provider("stemwright", base_url=base_url, api_key=KEY),
             policy=PATIENT,
         )
         settings = SeparationSettings(model="tiny")
         work = threading.Thread(
-            target=lambda: found.append(separator.separate(mixture, tmp_path / "s", settings))
+            target=lambda: found.append(
+                separator.separate(SeparationRequest(mixture, tmp_path / "s", settings))
+            )
         )
         work.start()
         until(lambda: jobs_in(data) or None, "the job to arrive")
@@ -47,7 +51,7 @@ def test_the_service_is_killed_and_started_again_mid_job(
         work.join(120)
         assert [tuple(stem_set.stems) for stem_set in found] == [STEMS]
         assert jobs_in(data) == 1
-        separator.settled(mixture.track_id)
+        separator.release(mixture.track_id)
         separator.close()
         assert jobs_in(data) == 0
 

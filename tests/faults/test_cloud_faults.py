@@ -29,8 +29,10 @@ from tasks.errors import (
     ServiceError,
     StemwrightError,
 )
-from tasks.separation.cloud import Bounds, CloudSeparator, RetryPolicy, make_service
+from tasks.net.retries import RetryPolicy
+from tasks.separation.cloud import CloudEngine, Timeouts, make_provider
 from tasks.separation.cloud.addresses import AddressRefused
+from tasks.separation.request import SeparationRequest
 from tests.separation.conftest import make_mixture
 from tests.separation.loopback import (
     KEY,
@@ -52,9 +54,9 @@ __all__ = ["make_mixture"]
 FLAC = SeparationSettings(model="htdemucs")
 # A second's wait takes ten milliseconds.
 HASTY = RetryPolicy(max_retries=6, max_backoff_seconds=0.01)
-USUAL = Bounds()
+USUAL = Timeouts()
 # For a service that dawdles; far above what a busy machine takes for an honest answer.
-TIGHT = Bounds(answer_s=1.5, grace_s=1.0, least_bytes_per_s=100_000)
+TIGHT = Timeouts(answer_s=1.5, grace_s=1.0, least_bytes_per_s=100_000)
 SUBMIT, ASK, STEM = "POST separate", "GET jobs", "GET stems"
 
 HTML: Answer = (200, {"content-type": "text/html"}, b"<html>Welcome to the proxy</html>")
@@ -85,7 +87,7 @@ class Row:
     key: str = KEY
     deadline_s: float | None = None
     policy: RetryPolicy = HASTY
-    bounds: Bounds = USUAL
+    bounds: Timeouts = USUAL
 
 
 def spoilt(
@@ -133,9 +135,9 @@ ROWS: dict[str, Row] = {
     ),
     "503 storm at the asks": Row({ASK: [BUSY] * 6}, ServiceError, "503: busy", requests=(1, 6, 0)),
     "503 storm at the stems": Row({STEM: [BUSY] * 99}, ServiceError, "503: busy", 0, (1, 2, -1)),
-    "slow-loris answer to a submit": Row({SUBMIT: [drip]}, bounds=TIGHT, requests=(2, 2, 4)),
-    "slow-loris answer to an ask": Row({ASK: [drip]}, bounds=TIGHT, requests=(1, 3, 4)),
-    "slow-loris stem": Row({STEM: [drip]}, bounds=TIGHT, requests=(1, 2, 5)),
+    "slow-loris answer to a submit": Row({SUBMIT: [drip]}, timeouts=TIGHT, requests=(2, 2, 4)),
+    "slow-loris answer to an ask": Row({ASK: [drip]}, timeouts=TIGHT, requests=(1, 3, 4)),
+    "slow-loris stem": Row({STEM: [drip]}, timeouts=TIGHT, requests=(1, 2, 5)),
     "never completes, within max_retries": Row(
         {ASK: [QUEUED] * 6}, DeadlineMissed, "asked for 6 times", requests=(1, 6, 0)
     ),
@@ -226,17 +228,17 @@ def run(
     *,
     key: str = KEY,
     policy: RetryPolicy = HASTY,
-    bounds: Bounds = USUAL,
+    bounds: Timeouts = USUAL,
     deadline_s: float | None = None,
     **options: Any,
 ) -> StemSet:
     """One run of one track, as `separate` makes it."""
-    stemwright = make_service("stemwright", base_url=base_url, api_key=key)
-    separator = CloudSeparator(
-        "htdemucs", service=stemwright, policy=policy, bounds=bounds, **options
+    stemwright = make_provider("stemwright", base_url=base_url, api_key=key)
+    separator = CloudEngine(
+        "htdemucs", provider=stemwright, policy=policy, timeouts=bounds, **options
     )
     try:
-        return separator.separate(mixture, folder, FLAC, deadline_s=deadline_s)
+        return separator.separate(SeparationRequest(mixture, folder, FLAC, deadline_s=deadline_s))
     finally:
         separator.close()
 
@@ -328,12 +330,14 @@ def test_killed_and_restarted_mid_job(mixture: Mixture, tmp_path: Path) -> None:
     patient = RetryPolicy(max_retries=500, max_backoff_seconds=0.02)
     with serve() as service:
         service.planned[ASK] = [QUEUED] * 3
-        stemwright = make_service("stemwright", base_url=service.base_url, api_key=KEY)
-    separator = CloudSeparator("htdemucs", service=stemwright, policy=patient)
+        stemwright = make_provider("stemwright", base_url=service.base_url, api_key=KEY)
+    separator = CloudEngine("htdemucs", provider=stemwright, policy=patient)
     found: list[StemSet] = []
     try:
         with serve(service):
-            worker = _thread(lambda: found.append(separator.separate(mixture, tmp_path, FLAC)))
+            worker = _thread(
+                lambda: found.append(separator.separate(SeparationRequest(mixture, tmp_path, FLAC)))
+            )
             while service.count(ASK) < 2:
                 time.sleep(0.002)
         time.sleep(0.1)  # nobody listens now

@@ -12,6 +12,7 @@ import soundfile
 
 from tasks.contracts import STEMS, StemSet
 from tasks.separation.local import LocalSeparator
+from tasks.separation.request import SeparationRequest
 from tests.flows.studio import (
     STAGES,
     files_under,
@@ -34,9 +35,9 @@ class Damage:
         self._real = LocalSeparator.separate
         outer = self
 
-        def separate(self: LocalSeparator, *args: Any, **kwargs: Any) -> StemSet:
-            outer.calls.append(kwargs["only"])
-            made = outer._real(self, *args, **kwargs)
+        def separate(self: LocalSeparator, request: SeparationRequest) -> StemSet:
+            outer.calls.append(request.only or None)
+            made = outer._real(self, request)
             outer.gains.append(made.gain)
             return outer.due.pop(0)(made) if outer.due else made
 

@@ -13,6 +13,7 @@ import pytest
 
 from tasks.errors import OutOfMemory, RateLimited, StemwrightError
 from tasks.separation.local import LocalSeparator
+from tasks.separation.request import SeparationRequest
 from tests.flows.studio import STAGES, Ran, run_catalog, run_track, write_config, write_track
 from tests.sources.server import Site, file, serving, status
 
@@ -35,8 +36,8 @@ class _Faulty:
     def _wrapper(self) -> Any:
         outer = self
 
-        def separate(self: LocalSeparator, mixture: Any, *args: Any, **kwargs: Any) -> Any:
-            name = Path(mixture.ref.source).name
+        def separate(self: LocalSeparator, request: SeparationRequest) -> Any:
+            name = Path(request.mixture.ref.source).name
             with outer._lock:
                 outer.calls.append(name)
                 outer.times.append(time.monotonic())
@@ -44,7 +45,7 @@ class _Faulty:
                 error = due.pop(0) if due else None
             if error:
                 raise error
-            return outer._real(self, mixture, *args, **kwargs)
+            return outer._real(self, request)
 
         return separate
 

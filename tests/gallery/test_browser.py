@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.recording import Library
-from tasks.recording.gallery import GalleryOptions, write_gallery, writing
+from tasks.recording.gallery import GalleryOptions, write_gallery, writer
 from tests.gallery.conftest import Open
 from tests.gallery.studio import SECONDS, folder_of, put, report_of, small_library
 from tests.gallery.test_page import HOSTILE
@@ -326,7 +326,7 @@ def test_an_address_leads_straight_to_a_track(
 def test_files_beside_the_page_are_loaded_when_they_are_wanted(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "INLINE_TRACKS", 1)
+    monkeypatch.setattr(writer, "INLINE_TRACKS", 1)
     library = small_library(tmp_path / "library")
     done = write_gallery(library, options=GalleryOptions(audio="link"))
     page = opened(done.path)

@@ -17,8 +17,8 @@ from flows.cli.demo import look_and_listen
 from flows.summary import RunSummary, TrackLine
 from tasks.errors import SettingsError
 from tasks.recording import Library
-from tasks.recording.gallery import GalleryOptions, write_gallery, writing
-from tasks.recording.gallery.writing import chosen
+from tasks.recording.gallery import GalleryOptions, write_gallery, writer
+from tasks.recording.gallery.writer import chosen
 from tests.cli.conftest import Invoke, document, stemwright
 from tests.gallery.studio import folder_of, put, report_of, small_library
 
@@ -171,7 +171,7 @@ def test_auto_embeds_a_little_and_links_much(
 ) -> None:
     one = GalleryOptions(pictures=1)
     assert write_gallery(library, tmp_path / "g.html", one).audio == "embed"
-    monkeypatch.setattr(writing, "EMBEDDED_BYTES", 1000)
+    monkeypatch.setattr(writer, "EMBEDDED_BYTES", 1000)
     assert write_gallery(library, tmp_path / "g.html", one).audio == "link"
 
 
@@ -181,14 +181,14 @@ def test_a_library_in_an_object_store(tmp_path: Path, monkeypatch: pytest.Monkey
     assert all(lane["image"] and lane["audio"].startswith("data:") for lane in first["lanes"])
     with pytest.raises(SettingsError, match="object store"):
         write_gallery(library, tmp_path / "g.html", GalleryOptions(audio="link"))
-    monkeypatch.setattr(writing, "EMBEDDED_BYTES", 1000)
+    monkeypatch.setattr(writer, "EMBEDDED_BYTES", 1000)
     assert write_gallery(library, tmp_path / "g.html").audio == "none"
 
 
 def test_many_tracks_have_files_beside_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "INLINE_TRACKS", 2)
+    monkeypatch.setattr(writer, "INLINE_TRACKS", 2)
     library = small_library(tmp_path / "library")
     done = write_gallery(library, options=GalleryOptions(audio="link"))
     beside = tmp_path / "library" / "gallery_files"
@@ -206,7 +206,7 @@ def test_many_tracks_have_files_beside_the_page(
 def test_files_beside_the_page_are_kept_renewed_and_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "INLINE_TRACKS", 2)
+    monkeypatch.setattr(writer, "INLINE_TRACKS", 2)
     library = small_library(tmp_path / "library")
     options = GalleryOptions(audio="none")
     write_gallery(library, options=options)

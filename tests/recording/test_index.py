@@ -33,6 +33,15 @@ def bad_input(source: str, *, minute: int = 0, **fields: object) -> Failure:
     return Failure(source=source, **given | fields)
 
 
+def alias(source: str, fingerprint: str = "") -> Alias:
+    return Alias(
+        track_id=track_id_of(1),
+        separation_id=SEPARATION_ID,
+        source=source,
+        fingerprint=fingerprint,
+    )
+
+
 def test_an_empty_library_knows_nothing(library: Library) -> None:
     index = library.index()
     assert len(index) == 0
@@ -76,7 +85,7 @@ def test_only_the_separations_asked_for_are_loaded(library: Library) -> None:
 
 def test_the_same_audio_under_another_name_is_found_without_reading_it(library: Library) -> None:
     library.write_rows([make_report(1, source="/a.mp3")])
-    library.record_alias(track_id_of(1), SEPARATION_ID, "/copy of a.mp3", "v1")
+    library.record_aliases([alias("/copy of a.mp3", "v1")])
     index = library.index()
     assert index.find("/copy of a.mp3", "v1", SEPARATION_ID) == track_id_of(1)
     assert index.find("/copy of a.mp3", "v2", SEPARATION_ID) is None
@@ -86,7 +95,7 @@ def test_the_same_audio_under_another_name_is_found_without_reading_it(library: 
 def test_an_alias_whose_name_is_not_utf8_is_found(library: Library) -> None:
     source = b"/caf\xe9.mp3".decode("utf-8", "surrogateescape")
     library.write_rows([make_report(1)])
-    library.record_alias(track_id_of(1), SEPARATION_ID, source)
+    library.record_aliases([alias(source)])
     assert library.index().find(source, "", SEPARATION_ID) == track_id_of(1)
 
 

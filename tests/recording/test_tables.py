@@ -15,7 +15,7 @@ import pytest
 
 from tasks.contracts import Failure, Reason, StemQuality
 from tasks.errors import ProtocolError, StemwrightError
-from tasks.recording import Library
+from tasks.recording import Alias, Library
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
 
 # interfaces.md, section 4
@@ -114,7 +114,8 @@ def test_the_contracts_columns_come_first_and_in_order(library: Library) -> None
 def test_every_column_keeps_its_name_its_place_and_its_type(library: Library) -> None:
     library.write_rows([make_report()])
     library.record_failures([failure("/a.mp3")])
-    library.record_alias(track_id_of(1), SEPARATION_ID, "/b.mp3")
+    alias = Alias(track_id=track_id_of(1), separation_id=SEPARATION_ID, source="/b.mp3")
+    library.record_aliases([alias])
     for table, columns in SCHEMAS.items():
         named = (column.partition(":") for column in columns.split())
         (file,) = Path(library.url, "reports", table).iterdir()

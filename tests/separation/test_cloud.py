@@ -30,9 +30,10 @@ from tasks.errors import (
     SourceRefused,
     StemwrightError,
 )
-from tasks.net.retries import retry_after_s
-from tasks.separation import CloudSeparator, SeparationApi
-from tasks.separation.cloud import RetryPolicy, make_service
+from tasks.net.retries import RetryPolicy, retry_after_s
+from tasks.separation import CloudEngine, SeparationApi
+from tasks.separation.cloud import make_provider
+from tasks.separation.request import Callbacks, SeparationRequest
 from tests.separation.conftest import MixtureMaker
 from tests.separation.loopback import KEY, Answer, LoopbackService, as_json, serve
 
@@ -54,7 +55,7 @@ def mixture(make_mixture: MixtureMaker) -> Mixture:
     return make_mixture(seconds=0.4)
 
 
-_opened: list[CloudSeparator] = []
+_opened: list[CloudEngine] = []
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +65,19 @@ def _close() -> Iterator[None]:
         _opened.pop().close()
 
 
-def cloud(service: LoopbackService, policy: RetryPolicy = HASTY, key: str = KEY) -> CloudSeparator:
-    stemwright = make_service("stemwright", base_url=service.base_url, api_key=key)
-    _opened.append(CloudSeparator("htdemucs", service=stemwright, policy=policy))
+def cloud(service: LoopbackService, policy: RetryPolicy = HASTY, key: str = KEY) -> CloudEngine:
+    stemwright = make_provider("stemwright", base_url=service.base_url, api_key=key)
+    _opened.append(CloudEngine("htdemucs", provider=stemwright, policy=policy))
     return _opened[-1]
 
 
 def test_stems_come_home_whole(service: LoopbackService, mixture: Mixture, tmp_path: Path) -> None:
     shares: list[float] = []
-    found = cloud(service).separate(mixture, tmp_path / "s", FLAC, progress=shares.append)
+    found = cloud(service).separate(
+        SeparationRequest(
+            mixture, tmp_path / "s", FLAC, callbacks=Callbacks(on_progress=shares.append)
+        )
+    )
     assert tuple(found.stems) == found.expected == STEMS
     whole = soundfile.read(mixture.path)[0]
     for path in found.stems.values():
@@ -87,7 +92,7 @@ def test_stems_come_home_whole(service: LoopbackService, mixture: Mixture, tmp_p
 
 
 def test_what_is_submitted(service: LoopbackService, mixture: Mixture, tmp_path: Path) -> None:
-    cloud(service).separate(mixture, tmp_path, FLAC)
+    cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     sent = service.requests[0]
     assert sent.fields["audio"] == mixture.path.read_bytes()
     assert (sent.fields["stems"], sent.fields["format"]) == (b"4", b"flac")
@@ -103,7 +108,7 @@ def test_missing_stems_are_asked_for_once_more(
         return body
 
     service.leave_out, service.spoil = {"bass"}, healed
-    found = cloud(service).separate(mixture, tmp_path, FLAC)
+    found = cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert tuple(found.stems) == found.expected == STEMS
     assert [job.fields["stems"] for job in service.jobs.values()] == [b"4", b"bass"]
 
@@ -113,15 +118,19 @@ def test_what_is_missing_twice_is_left_for_validation_and_paid_no_third_time(
 ) -> None:
     service.leave_out = {"bass"}
     separator = cloud(service)
-    found = separator.separate(mixture, tmp_path, FLAC)
+    found = separator.separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert found.expected == STEMS
     assert set(found.stems) == {"drums", "other", "vocals"}
     only = frozenset({"bass"})
-    assert not separator.separate(mixture, tmp_path, FLAC, only=only, gain=found.gain).stems
+    assert not separator.separate(
+        SeparationRequest(mixture, tmp_path, FLAC, only=only, gain=found.gain)
+    ).stems
     assert [job.fields["stems"] for job in service.jobs.values()] == [b"4", b"bass"]
     # Another run may find the service mended.
     service.leave_out = set()
-    assert list(cloud(service).separate(mixture, tmp_path, FLAC, only=only).stems) == ["bass"]
+    assert list(
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC, only=only)).stems
+    ) == ["bass"]
 
 
 @pytest.mark.parametrize("stems", [{}, None])
@@ -130,11 +139,11 @@ def test_complete_without_stems_is_asked_once_more_and_then_named(
 ) -> None:
     empty = as_json(200, {"job_id": "x", "status": "complete", "stems": stems})
     service.planned["GET jobs"] = [empty]
-    assert len(cloud(service).separate(mixture, tmp_path, FLAC).stems) == 4
+    assert len(cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC)).stems) == 4
     assert len(service.jobs) == 2
     service.planned["GET jobs"] = [empty, empty]
     with pytest.raises(ProtocolError, match="names no stems"):
-        cloud(service).separate(renamed(mixture), tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(renamed(mixture), tmp_path, FLAC))
     assert len(service.jobs) == 4
 
 
@@ -186,7 +195,7 @@ def test_a_stem_that_is_not_sound_does_not_count(
     service: LoopbackService, mixture: Mixture, tmp_path: Path, spoil: object
 ) -> None:
     service.spoil = lambda name, body: spoil(body) if name == "vocals" else body  # type: ignore[operator]
-    found = cloud(service).separate(mixture, tmp_path / "s", FLAC)
+    found = cloud(service).separate(SeparationRequest(mixture, tmp_path / "s", FLAC))
     assert set(found.stems) == {"drums", "bass", "other"}
     assert len(list((tmp_path / "s").iterdir())) == 3
     # Its URL was asked for again, and then a job for this stem alone.
@@ -201,7 +210,7 @@ def test_another_lossless_format_is_put_into_ours(
         return encoded(samples, rate, "WAV")
 
     service.spoil = as_wav
-    found = cloud(service).separate(mixture, tmp_path, FLAC)
+    found = cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     whole = soundfile.read(mixture.path)[0]
     for path in found.stems.values():
         info = soundfile.info(path)
@@ -223,7 +232,7 @@ def test_what_passes_is_tried_again_and_paid_once(
     service: LoopbackService, mixture: Mixture, tmp_path: Path, where: str, fault: Answer
 ) -> None:
     service.planned[where] = [fault, fault]
-    found = cloud(service).separate(mixture, tmp_path, FLAC)
+    found = cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert len(found.stems) == 4
     assert len(service.jobs) == 1
     posts = [request for request in service.requests if request.method == "POST"]
@@ -266,7 +275,7 @@ def test_what_cannot_pass_ends_at_once(
 ) -> None:
     service.planned[where] = [answer]
     with pytest.raises(error, match=words) as caught:
-        cloud(service).separate(mixture, tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert service.count(where) == 1
     assert (caught.value.stage, caught.value.track) == ("separate", "Ensemble – song")
 
@@ -284,7 +293,7 @@ def test_a_submit_that_makes_no_job_ends_at_once(
 ) -> None:
     service.planned["POST separate"] = [answer]
     with pytest.raises(ProtocolError, match=words):
-        cloud(service).separate(mixture, tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert [request.method for request in service.requests] == ["POST"]
 
 
@@ -293,18 +302,20 @@ def test_a_storm_ends_with_the_fault_itself(
 ) -> None:
     service.planned["POST separate"] = [as_json(503, {"detail": "down"})] * 9
     with pytest.raises(ServiceError, match="503: down"):
-        cloud(service).separate(mixture, tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert service.count("POST separate") == HASTY.max_retries
 
 
 def test_a_job_that_never_ends(service: LoopbackService, mixture: Mixture, tmp_path: Path) -> None:
     service.planned["GET jobs"] = [as_json(200, {"job_id": "x", "status": "queued"})] * 50
     with pytest.raises(DeadlineMissed, match="asked for 6 times"):
-        cloud(service).separate(mixture, tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert service.count("GET jobs") == 6
     patient = RetryPolicy(max_retries=1000, max_backoff_seconds=60)
     with pytest.raises(DeadlineMissed, match=r"0\.05 s ran out"):
-        cloud(service, patient).separate(mixture, tmp_path, FLAC, deadline_s=0.05)
+        cloud(service, patient).separate(
+            SeparationRequest(mixture, tmp_path, FLAC, deadline_s=0.05)
+        )
 
 
 def test_a_long_queue_isnt_a_stuck_job(
@@ -316,7 +327,7 @@ def test_a_long_queue_isnt_a_stuck_job(
         for place in range(15, 0, -1)
         for _ in range(4)
     ]
-    found = cloud(service).separate(mixture, tmp_path, FLAC)
+    found = cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert tuple(found.stems) == STEMS
     assert service.count("GET jobs") == 60 + 2
     assert service.count("POST separate") == 1
@@ -326,7 +337,7 @@ def test_other_services_may_mean_something_else_by_our_extra_fields(
     service: LoopbackService, mixture: Mixture, tmp_path: Path
 ) -> None:
     service.more = {"absent": None, "cost_usd": "free", "progress": "done", "queue_position": {}}
-    found = cloud(service).separate(mixture, tmp_path, FLAC)
+    found = cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert (tuple(found.stems), found.cost_usd) == (STEMS, 0.0)
 
 
@@ -335,7 +346,12 @@ def test_stop_ends_the_wait(service: LoopbackService, mixture: Mixture, tmp_path
     patient = RetryPolicy(max_retries=1000, max_backoff_seconds=0.01)
     with pytest.raises(Interrupted):
         cloud(service, patient).separate(
-            mixture, tmp_path, FLAC, stop=lambda: service.count("GET jobs") >= 3
+            SeparationRequest(
+                mixture,
+                tmp_path,
+                FLAC,
+                callbacks=Callbacks(stopping=lambda: service.count("GET jobs") >= 3),
+            )
         )
 
 
@@ -343,11 +359,11 @@ def test_retry_after_is_obeyed(service: LoopbackService, mixture: Mixture, tmp_p
     service.planned["POST separate"] = [as_json(429, {}, retry_after="7200")]
     # The service wants two hours: it isn't asked again, and whoever is next has the time.
     with pytest.raises(RateLimited) as caught:
-        cloud(service).separate(mixture, tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert (caught.value.retry_after_s, caught.value.submitted) == (7200, False)
     service.planned["POST separate"] = [as_json(503, {}, retry_after="100")]
     with pytest.raises(ServiceError):
-        cloud(service).separate(mixture, tmp_path, FLAC, deadline_s=60)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC, deadline_s=60))
     assert service.count("POST separate") == 2
 
 
@@ -355,7 +371,7 @@ def test_nobody_answers(mixture: Mixture, tmp_path: Path) -> None:
     with serve() as gone:
         pass
     with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
-        cloud(gone).separate(mixture, tmp_path, FLAC)
+        cloud(gone).separate(SeparationRequest(mixture, tmp_path, FLAC))
 
 
 def test_the_key_goes_to_its_own_origin_alone(
@@ -364,14 +380,14 @@ def test_the_key_goes_to_its_own_origin_alone(
     with serve() as elsewhere:
         elsewhere.jobs = service.jobs
         service.stems_at = elsewhere.base_url
-        found = cloud(service).separate(mixture, tmp_path / "a", FLAC)
+        found = cloud(service).separate(SeparationRequest(mixture, tmp_path / "a", FLAC))
         assert len(found.stems) == 4
         assert [request.headers["authorization"] for request in elsewhere.requests] == [None] * 4
         service.stems_at = ""
         away = (302, {"location": f"{elsewhere.base_url}/stems/none/bass.flac"}, b"")
         service.planned["GET stems"] = [away]
         elsewhere.planned["GET stems"] = [as_json(404, {})]
-        cloud(service).separate(mixture, tmp_path / "b", FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path / "b", FLAC))
         assert elsewhere.requests[-1].headers["authorization"] is None
     own = [r.headers["authorization"] for r in service.requests if "/stems/" in r.path]
     assert set(own) == {f"Bearer {KEY}"}
@@ -395,7 +411,7 @@ def test_a_wrong_key_is_named_and_the_key_never_shown(
 ) -> None:
     separator = cloud(service, key="sk-wrong-secret")
     with caplog.at_level(logging.DEBUG), pytest.raises(KeyRejected) as caught:
-        separator.separate(mixture, tmp_path, FLAC)
+        separator.separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert "engine.api_key" in str(caught.value)
     shown = caplog.text + str(caught.value) + repr(separator) + repr(vars(separator))
     assert "secret" not in shown
@@ -438,7 +454,7 @@ def test_rate_limits_carry_what_was_asked(service: LoopbackService) -> None:
 def test_a_file_that_is_gone(service: LoopbackService, mixture: Mixture, tmp_path: Path) -> None:
     mixture.path.unlink()
     with pytest.raises(SourceMissing):
-        cloud(service).separate(mixture, tmp_path, FLAC)
+        cloud(service).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert not service.requests
 
 

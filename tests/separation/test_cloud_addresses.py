@@ -12,8 +12,8 @@ import pytest
 
 from tasks.errors import ProtocolError
 from tasks.net.addresses import kind_of
+from tasks.net.retries import RetryPolicy
 from tasks.separation import SeparationApi
-from tasks.separation.cloud import RetryPolicy
 from tasks.separation.cloud.addresses import AddressRefused, ServiceGuard
 from tasks.separation.cloud.downloads import Download
 from tests.separation.loopback import KEY, LoopbackService, as_json, serve

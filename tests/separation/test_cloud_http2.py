@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tasks.errors import NetworkError
+from tasks.net.retries import RetryPolicy
 from tasks.separation import SeparationApi
-from tasks.separation.cloud import RetryPolicy
 
 HASTY = RetryPolicy(max_retries=2, max_backoff_seconds=0.004)
 

@@ -18,8 +18,10 @@ import soundfile
 
 from tasks.contracts import STEMS, Mixture, SeparationSettings
 from tasks.errors import DeadlineMissed, Interrupted, NetworkError, ServiceError, StorageError
-from tasks.separation import CloudSeparator
-from tasks.separation.cloud import Ledger, RetryPolicy, UploadPolicy, make_service
+from tasks.net.retries import RetryPolicy
+from tasks.separation import CloudEngine
+from tasks.separation.cloud import JobStore, UploadPolicy, make_provider
+from tasks.separation.request import Callbacks, SeparationRequest
 from tests.separation.conftest import MixtureMaker
 from tests.separation.loopback import KEY, Answer, LoopbackService, as_json, serve
 
@@ -29,7 +31,7 @@ QUEUED = as_json(200, {"job_id": "x", "status": "queued"})
 FAILED = as_json(200, {"job_id": "x", "status": "failed", "error_message": "no room"})
 GONE = as_json(404, {"detail": "no such job"})
 
-Run = Callable[..., CloudSeparator]
+Run = Callable[..., CloudEngine]
 
 
 @pytest.fixture
@@ -46,13 +48,11 @@ def mixture(make_mixture: MixtureMaker) -> Mixture:
 @pytest.fixture
 def run(service: LoopbackService) -> Iterator[Run]:
     """A separator as a run has it; each call is another run on the same host."""
-    opened: list[CloudSeparator] = []
+    opened: list[CloudEngine] = []
 
-    def start(**options: Any) -> CloudSeparator:
-        stemwright = make_service("stemwright", base_url=service.base_url, api_key=KEY)
-        opened.append(
-            CloudSeparator("htdemucs", service=stemwright, **{"policy": HASTY, **options})
-        )
+    def start(**options: Any) -> CloudEngine:
+        stemwright = make_provider("stemwright", base_url=service.base_url, api_key=KEY)
+        opened.append(CloudEngine("htdemucs", provider=stemwright, **{"policy": HASTY, **options}))
         return opened[-1]
 
     yield start
@@ -67,15 +67,19 @@ def test_a_run_that_is_killed_is_gone_on_with(
     script = f"""
 from pathlib import Path
 from tasks.contracts import Mixture, SeparationSettings
-from tasks.separation.cloud import CloudSeparator, RetryPolicy, make_service
-CloudSeparator(
+from tasks.net.retries import RetryPolicy
+from tasks.separation.cloud import CloudEngine, make_provider
+from tasks.separation.request import SeparationRequest
+CloudEngine(
     "htdemucs",
-    service=make_service("stemwright", base_url={service.base_url!r}, api_key={KEY!r}),
+    provider=make_provider("stemwright", base_url={service.base_url!r}, api_key={KEY!r}),
     policy=RetryPolicy(max_retries=10_000, max_backoff_seconds=0.05),
 ).separate(
-    Mixture.model_validate_json({mixture.model_dump_json()!r}),
-    Path({str(tmp_path / "killed")!r}),
-    SeparationSettings(model="htdemucs"),
+    SeparationRequest(
+        Mixture.model_validate_json({mixture.model_dump_json()!r}),
+        Path({str(tmp_path / "killed")!r}),
+        SeparationSettings(model="htdemucs"),
+    )
 )
 """
     with subprocess.Popen([sys.executable, "-c", script]) as process:
@@ -85,7 +89,7 @@ CloudSeparator(
         process.send_signal(signal.SIGKILL)
     assert service.count("GET jobs")
     service.planned.clear()
-    found = run().separate(mixture, tmp_path / "s", FLAC)
+    found = run().separate(SeparationRequest(mixture, tmp_path / "s", FLAC))
     assert tuple(found.stems) == STEMS
     assert (service.count("POST separate"), len(service.jobs)) == (1, 1)
 
@@ -96,9 +100,9 @@ def test_a_submit_whose_answer_never_came_is_repeated_under_its_key(
     service.planned["POST separate"] = [(0, {}, b"")]  # read whole, accepted or not, no answer
     once = RetryPolicy(max_retries=1)
     with pytest.raises(NetworkError) as caught:
-        run(policy=once).separate(mixture, tmp_path, FLAC)
+        run(policy=once).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert caught.value.submitted
-    run().separate(mixture, tmp_path, FLAC)
+    run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     keys = [r.headers["idempotency-key"] for r in service.requests if r.method == "POST"]
     assert len(keys) == 2
     assert len(set(keys)) == 1
@@ -111,16 +115,16 @@ def test_nobody_there_means_nothing_was_submitted(
         pass
     service.base_url = gone.base_url
     with pytest.raises(NetworkError) as caught:
-        run().separate(mixture, tmp_path, FLAC)
+        run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert not caught.value.submitted
 
 
 def test_stems_that_were_fetched_but_not_committed_cost_nothing_again(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
-    run().separate(mixture, tmp_path / "a", FLAC)
+    run().separate(SeparationRequest(mixture, tmp_path / "a", FLAC))
     assert not service.forgotten
-    found = run().separate(mixture, tmp_path / "b", FLAC)
+    found = run().separate(SeparationRequest(mixture, tmp_path / "b", FLAC))
     assert len(found.stems) == 4
     assert (service.count("POST separate"), len(service.jobs)) == (1, 1)
 
@@ -129,13 +133,13 @@ def test_a_settled_track_is_forgotten_here_and_there(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     separator = run()
-    separator.separate(mixture, tmp_path / "a", FLAC)
-    assert Ledger().entries() == 1
-    separator.settled(mixture.track_id)
+    separator.separate(SeparationRequest(mixture, tmp_path / "a", FLAC))
+    assert JobStore().entries() == 1
+    separator.release(mixture.track_id)
     separator.close()
     assert service.forgotten == list(service.jobs)
-    assert Ledger().entries() == 0
-    run().separate(mixture, tmp_path / "b", FLAC)
+    assert JobStore().entries() == 0
+    run().separate(SeparationRequest(mixture, tmp_path / "b", FLAC))
     assert len(service.jobs) == 2
 
 
@@ -145,9 +149,9 @@ def test_settling_leaves_jobs_under_way_alone(
     service.planned["GET jobs"] = [QUEUED] * 6
     separator = run()
     with pytest.raises(DeadlineMissed):
-        separator.separate(mixture, tmp_path, FLAC)
-    separator.settled(mixture.track_id)
-    assert len(run().separate(mixture, tmp_path, FLAC).stems) == 4
+        separator.separate(SeparationRequest(mixture, tmp_path, FLAC))
+    separator.release(mixture.track_id)
+    assert len(run().separate(SeparationRequest(mixture, tmp_path, FLAC)).stems) == 4
     assert (len(service.jobs), service.forgotten) == (1, [])
 
 
@@ -155,9 +159,9 @@ def test_a_service_that_forgets_nothing_is_no_fault(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     separator = run()
-    separator.separate(mixture, tmp_path, FLAC)
+    separator.separate(SeparationRequest(mixture, tmp_path, FLAC))
     service.planned["DELETE jobs"] = [as_json(500, {})] * 9
-    separator.settled(mixture.track_id)
+    separator.release(mixture.track_id)
     separator.close()
     assert service.count("DELETE jobs") == 3
 
@@ -166,9 +170,9 @@ def test_a_service_that_forgets_nothing_is_no_fault(
 def test_a_job_of_an_earlier_run_that_is_lost_is_submitted_anew(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path, answer: Answer
 ) -> None:
-    run().separate(mixture, tmp_path, FLAC)
+    run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     service.planned["GET jobs"] = [answer]
-    assert len(run().separate(mixture, tmp_path, FLAC).stems) == 4
+    assert len(run().separate(SeparationRequest(mixture, tmp_path, FLAC)).stems) == 4
     keys = [r.headers["idempotency-key"] for r in service.requests if r.method == "POST"]
     assert len(set(keys)) == len(keys) == 2
 
@@ -177,7 +181,7 @@ def test_a_job_that_is_lost_under_way_is_submitted_anew_once(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     service.planned["GET jobs"] = [QUEUED, GONE]
-    assert len(run().separate(mixture, tmp_path, FLAC).stems) == 4
+    assert len(run().separate(SeparationRequest(mixture, tmp_path, FLAC)).stems) == 4
     assert service.count("POST separate") == 2
 
 
@@ -186,9 +190,9 @@ def test_a_job_that_failed_is_not_gone_on_with(
 ) -> None:
     service.planned["GET jobs"] = [FAILED]
     with pytest.raises(ServiceError, match="no room"):
-        run().separate(mixture, tmp_path, FLAC)
+        run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert service.count("POST separate") == 1
-    run().separate(mixture, tmp_path, FLAC)
+    run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert service.count("POST separate") == 2
 
 
@@ -196,7 +200,7 @@ def test_a_key_that_stands_for_other_audio_is_replaced(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     service.planned["POST separate"] = [as_json(409, {"detail": "another file"})]
-    assert len(run().separate(mixture, tmp_path, FLAC).stems) == 4
+    assert len(run().separate(SeparationRequest(mixture, tmp_path, FLAC)).stems) == 4
     keys = [r.headers["idempotency-key"] for r in service.requests if r.method == "POST"]
     assert len(set(keys)) == 2
 
@@ -204,20 +208,22 @@ def test_a_key_that_stands_for_other_audio_is_replaced(
 def test_what_is_wanted_tells_jobs_apart(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
-    run().separate(mixture, tmp_path, FLAC)
-    run().separate(mixture, tmp_path, FLAC.model_copy(update={"stems": ("vocals",)}))
-    run().separate(mixture, tmp_path, FLAC.model_copy(update={"format": "wav"}))
+    run().separate(SeparationRequest(mixture, tmp_path, FLAC))
+    run().separate(
+        SeparationRequest(mixture, tmp_path, FLAC.model_copy(update={"stems": ("vocals",)}))
+    )
+    run().separate(SeparationRequest(mixture, tmp_path, FLAC.model_copy(update={"format": "wav"})))
     other = mixture.model_copy(update={"track_id": "fedcba9876543210"})
-    run().separate(other, tmp_path, FLAC)
+    run().separate(SeparationRequest(other, tmp_path, FLAC))
     assert len(service.jobs) == 4
 
 
 def test_entries_do_not_stay_for_ever(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
-    run().separate(mixture, tmp_path, FLAC)
-    later = Ledger(clock=lambda: time.time() + 20 * 24 * 3600)
-    run(ledger=later).separate(mixture, tmp_path, FLAC)
+    run().separate(SeparationRequest(mixture, tmp_path, FLAC))
+    later = JobStore(clock=lambda: time.time() + 20 * 24 * 3600)
+    run(jobs=later).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert (len(service.jobs), later.entries()) == (2, 1)
 
 
@@ -226,7 +232,7 @@ def test_without_a_ledger_nothing_is_submitted(
 ) -> None:
     (tmp_path / "jobs.sqlite3").write_bytes(b"not a database" * 999)
     with pytest.raises(StorageError, match="damaged"):
-        run(ledger=Ledger(tmp_path)).separate(mixture, tmp_path, FLAC)
+        run(jobs=JobStore(tmp_path)).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert not service.requests
 
 
@@ -237,7 +243,7 @@ def test_the_services_gain_is_kept(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     service.more = {"gain": 0.5, "cost_usd": 0.25}
-    found = run().separate(mixture, tmp_path, FLAC)
+    found = run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert (found.gain, found.cost_usd) == (0.5, 0.25)
     assert level(found.stems["bass"], mixture) == pytest.approx(0.25, abs=1e-5)
 
@@ -246,7 +252,9 @@ def test_stems_made_again_get_the_gain_of_the_others(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     service.more = {"gain": 0.5}
-    found = run().separate(mixture, tmp_path, FLAC, only=frozenset({"bass"}), gain=0.8)
+    found = run().separate(
+        SeparationRequest(mixture, tmp_path, FLAC, only=frozenset({"bass"}), gain=0.8)
+    )
     assert found.gain == 0.8
     assert level(found.stems["bass"], mixture) == pytest.approx(0.25 * 0.8 / 0.5, abs=1e-5)
 
@@ -262,7 +270,7 @@ def test_stems_of_two_jobs_get_one_gain(
         return body
 
     service.spoil = mended
-    found = run().separate(mixture, tmp_path, FLAC)
+    found = run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert (found.gain, found.cost_usd) == (0.5, 0.375)
     assert level(found.stems["drums"], mixture) == pytest.approx(0.25, abs=1e-5)
     assert level(found.stems["bass"], mixture) == pytest.approx(0.125, abs=1e-5)
@@ -276,14 +284,14 @@ def test_a_gain_that_is_none_is_refused(
 
     service.more = {"gain": gain}
     with pytest.raises(ProtocolError, match="gain of the job"):
-        run().separate(mixture, tmp_path, FLAC)
+        run().separate(SeparationRequest(mixture, tmp_path, FLAC))
 
 
 def test_a_stem_that_was_not_detected_is_silence_and_no_fault(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
     service.leave_out, service.more = {"vocals"}, {"absent": ["vocals"]}
-    found = run().separate(mixture, tmp_path, FLAC)
+    found = run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert tuple(found.stems) == STEMS
     assert found.stem_origins["vocals"] == "stemwright: not detected"
     assert found.stem_origins["drums"] == "stemwright"
@@ -317,7 +325,7 @@ def master(mixture: Mixture, tmp_path: Path) -> Mixture:
 def test_the_upload_is_put_into_the_format_asked_for_without_loss(
     service: LoopbackService, master: Mixture, run: Run, tmp_path: Path
 ) -> None:
-    run(upload=UploadPolicy(format="wav")).separate(master, tmp_path / "s", FLAC)
+    run(upload=UploadPolicy(format="wav")).separate(SeparationRequest(master, tmp_path / "s", FLAC))
     sent = tmp_path / "sent.wav"
     sent.write_bytes(service.requests[0].fields["audio"])
     info = soundfile.info(sent)
@@ -331,7 +339,7 @@ def test_the_upload_is_put_into_the_format_asked_for_without_loss(
 def test_a_mixture_that_flac_cannot_hold_is_uploaded_as_it_is(
     service: LoopbackService, mixture: Mixture, run: Run, tmp_path: Path
 ) -> None:
-    run(upload=UploadPolicy(format="flac")).separate(mixture, tmp_path, FLAC)
+    run(upload=UploadPolicy(format="flac")).separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert service.requests[0].fields["audio"] == mixture.path.read_bytes()
 
 
@@ -339,7 +347,7 @@ def test_the_sources_own_bytes(
     service: LoopbackService, master: Mixture, run: Run, tmp_path: Path
 ) -> None:
     own = UploadPolicy(format="wav", own_bytes=True)
-    run(upload=own).separate(master, tmp_path / "a", FLAC)
+    run(upload=own).separate(SeparationRequest(master, tmp_path / "a", FLAC))
     assert service.requests[0].fields["audio"] == Path(master.ref.source).read_bytes()
 
 
@@ -352,7 +360,9 @@ def test_a_source_that_is_gone_is_stood_in_for_by_the_mixture(
 ) -> None:
     Path(master.ref.source).unlink()
     with caplog.at_level("INFO"):
-        run(upload=UploadPolicy(own_bytes=True)).separate(master, tmp_path / "a", FLAC)
+        run(upload=UploadPolicy(own_bytes=True)).separate(
+            SeparationRequest(master, tmp_path / "a", FLAC)
+        )
     assert service.requests[0].fields["audio"] == master.path.read_bytes()
     assert "the source is gone" in caplog.text
 
@@ -379,7 +389,7 @@ def test_many_threads_share_one_loop_and_a_limit(
 
     def work(number: int) -> None:
         track = mixture.model_copy(update={"track_id": f"{number:016x}"})
-        separator.separate(track, tmp_path / str(number), FLAC)
+        separator.separate(SeparationRequest(track, tmp_path / str(number), FLAC))
         done.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
@@ -402,7 +412,7 @@ def test_close_ends_what_is_under_way_and_the_thread(
 
     def work() -> None:
         try:
-            separator.separate(mixture, tmp_path, FLAC)
+            separator.separate(SeparationRequest(mixture, tmp_path, FLAC))
         except Interrupted as error:
             ended.append(error)
 
@@ -415,7 +425,7 @@ def test_close_ends_what_is_under_way_and_the_thread(
     assert len(ended) == 1
     assert not [t for t in threading.enumerate() if t.name.startswith("stemwright-stemwright")]
     service.planned.clear()
-    assert len(separator.separate(mixture, tmp_path, FLAC).stems) == 4
+    assert len(separator.separate(SeparationRequest(mixture, tmp_path, FLAC)).stems) == 4
     assert len(service.jobs) == 1
 
 
@@ -424,7 +434,14 @@ def test_a_stalled_service_does_not_hold_up_a_stop(
 ) -> None:
     service.planned["GET jobs"] = [lambda handler: time.sleep(1.0)]
     with pytest.raises(Interrupted):
-        run().separate(mixture, tmp_path, FLAC, stop=lambda: service.count("GET jobs") > 0)
+        run().separate(
+            SeparationRequest(
+                mixture,
+                tmp_path,
+                FLAC,
+                callbacks=Callbacks(stopping=lambda: service.count("GET jobs") > 0),
+            )
+        )
     assert service.count("GET jobs") == 1
 
 
@@ -438,6 +455,6 @@ def test_what_the_first_job_made_counts_when_the_second_fails(
         return body
 
     service.spoil = fail_next
-    found = run().separate(mixture, tmp_path, FLAC)
+    found = run().separate(SeparationRequest(mixture, tmp_path, FLAC))
     assert set(found.stems) == {"drums", "other", "vocals"}
     assert len(service.jobs) == 2

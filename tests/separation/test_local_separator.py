@@ -26,6 +26,7 @@ from tasks.separation import LocalSeparator, default_deadline_s
 from tasks.separation.local import loading as local_loading
 from tasks.separation.local.network import Network
 from tasks.separation.models import ModelSpec, find_model
+from tasks.separation.request import Callbacks, SeparationRequest
 from tests.separation.conftest import MixtureMaker
 from tests.tiny_model import make_tiny_model, tiny_network
 
@@ -60,7 +61,7 @@ def test_agrees_with_demucs_itself(
 ) -> None:
     mixture = make_mixture(seconds=1.3)
     theirs = demucs_api(tiny_network(0), torch.from_numpy(read(mixture.path)).float())
-    ours = LocalSeparator(tiny).separate(mixture, tmp_path / "stems", FLOAT)
+    ours = LocalSeparator(tiny).separate(SeparationRequest(mixture, tmp_path / "stems", FLOAT))
     assert tuple(ours.stems) == STEMS
     for name, path in ours.stems.items():
         assert agreement_db(read(path), theirs[name].double().numpy()) > 80
@@ -82,7 +83,7 @@ def test_same_input_same_bytes(
     for run in ("one", "two"):
         random.seed(run)  # nobody else's random numbers may matter
         torch.manual_seed(len(runs))
-        found = LocalSeparator(tiny).separate(mixture, tmp_path / run, settings)
+        found = LocalSeparator(tiny).separate(SeparationRequest(mixture, tmp_path / run, settings))
         runs.append([path.read_bytes() for path in found.stems.values()])
     assert runs[0] == runs[1]
 
@@ -93,7 +94,9 @@ def test_shifts_draw_from_the_seed_alone(
     mixture = make_mixture(seconds=0.6)
     stems = [
         LocalSeparator(tiny).separate(
-            mixture, tmp_path / str(seed), FLOAT.model_copy(update={"shifts": 1, "seed": seed})
+            SeparationRequest(
+                mixture, tmp_path / str(seed), FLOAT.model_copy(update={"shifts": 1, "seed": seed})
+            )
         )
         for seed in (1, 2)
     ]
@@ -113,7 +116,7 @@ def test_bag_weighs_its_members_as_demucs_does(make_mixture: MixtureMaker, tmp_p
         BagOfModels([tiny_network(0), tiny_network(1)], rows),
         torch.from_numpy(read(mixture.path)).float(),
     )
-    ours = LocalSeparator(spec).separate(mixture, tmp_path / "stems", FLOAT)
+    ours = LocalSeparator(spec).separate(SeparationRequest(mixture, tmp_path / "stems", FLOAT))
     for name, path in ours.stems.items():
         assert agreement_db(read(path), theirs[name].double().numpy()) > 80
 
@@ -123,7 +126,9 @@ def test_six_stems(make_mixture: MixtureMaker, tmp_path: Path) -> None:
     make_tiny_model(tmp_path / "models", "six", sources=six)
     spec = find_model("six", models_dir=tmp_path / "models", offline=True)
     found = LocalSeparator(spec).separate(
-        make_mixture(seconds=0.3), tmp_path / "stems", SeparationSettings(model="six")
+        SeparationRequest(
+            make_mixture(seconds=0.3), tmp_path / "stems", SeparationSettings(model="six")
+        )
     )
     assert found.expected == tuple(found.stems) == six
 
@@ -132,11 +137,13 @@ def test_stems_are_as_long_as_the_mixture_and_one_gain_keeps_them_from_clipping(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
     mixture = make_mixture(seconds=0.7, level=3.0)
-    loud = LocalSeparator(tiny).separate(mixture, tmp_path / "f", FLOAT)
+    loud = LocalSeparator(tiny).separate(SeparationRequest(mixture, tmp_path / "f", FLOAT))
     exact = {name: read(path) for name, path in loud.stems.items()}
     assert loud.gain == 1.0
     assert max(np.abs(samples).max() for samples in exact.values()) > 1
-    found = LocalSeparator(tiny).separate(mixture, tmp_path / "i", SeparationSettings(model="tiny"))
+    found = LocalSeparator(tiny).separate(
+        SeparationRequest(mixture, tmp_path / "i", SeparationSettings(model="tiny"))
+    )
     assert 0 < found.gain < 1
     for name, path in found.stems.items():
         info = soundfile.info(path)
@@ -149,7 +156,9 @@ def test_only_the_kept_stems_are_written_in_the_models_order(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
     settings = SeparationSettings(model="tiny", stems=("vocals", "bass"))
-    found = LocalSeparator(tiny).separate(make_mixture(seconds=0.3), tmp_path / "s", settings)
+    found = LocalSeparator(tiny).separate(
+        SeparationRequest(make_mixture(seconds=0.3), tmp_path / "s", settings)
+    )
     assert found.expected == ("bass", "vocals")
     assert not found.all_stems
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["bass.flac", "vocals.flac"]
@@ -160,7 +169,7 @@ def test_unknown_stem_is_refused_with_those_there_are(
 ) -> None:
     settings = SeparationSettings(model="tiny", stems=("vocals", "kazoo"))
     with pytest.raises(SettingsError, match="'kazoo'; it has drums, bass, other, vocals"):
-        LocalSeparator(tiny).separate(make_mixture(), tmp_path, settings)
+        LocalSeparator(tiny).separate(SeparationRequest(make_mixture(), tmp_path, settings))
 
 
 def test_a_stem_made_again_is_the_one_that_was_lost(
@@ -169,11 +178,13 @@ def test_a_stem_made_again_is_the_one_that_was_lost(
     mixture = make_mixture(seconds=0.6, level=3.0)
     settings = SeparationSettings(model="tiny")
     separator = LocalSeparator(tiny)
-    first = separator.separate(mixture, tmp_path / "s", settings)
+    first = separator.separate(SeparationRequest(mixture, tmp_path / "s", settings))
     lost = first.stems["bass"].read_bytes()
     first.stems["bass"].unlink()
     again = separator.separate(
-        mixture, tmp_path / "s", settings, only=frozenset({"bass"}), gain=first.gain
+        SeparationRequest(
+            mixture, tmp_path / "s", settings, only=frozenset({"bass"}), gain=first.gain
+        )
     )
     assert again.expected == STEMS
     assert list(again.stems) == ["bass"]
@@ -186,7 +197,9 @@ def test_silence_gives_silent_stems_without_a_forward_pass(
 ) -> None:
     monkeypatch.setattr(local_loading, "load_network", lambda *_: pytest.fail("no model is needed"))
     mixture = make_mixture(np.zeros((2, 44_100), np.float32))
-    found = LocalSeparator(tiny).separate(mixture, tmp_path / "s", SeparationSettings(model="tiny"))
+    found = LocalSeparator(tiny).separate(
+        SeparationRequest(mixture, tmp_path / "s", SeparationSettings(model="tiny"))
+    )
     assert all(read(path).shape == (2, 44_100) for path in found.stems.values())
     assert not any(read(path).any() for path in found.stems.values())
 
@@ -197,7 +210,13 @@ def test_deadline_ends_between_segments_and_leaves_nothing(
     shares: list[float] = []
     with pytest.raises(DeadlineMissed, match="ran out with 0% of the separation done") as caught:
         LocalSeparator(tiny).separate(
-            make_mixture(), tmp_path / "s", FLOAT, deadline_s=0.0, progress=shares.append
+            SeparationRequest(
+                make_mixture(),
+                tmp_path / "s",
+                FLOAT,
+                deadline_s=0.0,
+                callbacks=Callbacks(on_progress=shares.append),
+            )
         )
     assert (caught.value.track, caught.value.stage) == ("Ensemble – song", "separate")
     assert shares == []
@@ -210,11 +229,12 @@ def test_stop_is_asked_between_segments(
     shares: list[float] = []
     with pytest.raises(Interrupted):
         LocalSeparator(tiny).separate(
-            make_mixture(seconds=1.5),
-            tmp_path / "s",
-            FLOAT,
-            progress=shares.append,
-            stop=lambda: len(shares) == 2,
+            SeparationRequest(
+                make_mixture(seconds=1.5),
+                tmp_path / "s",
+                FLOAT,
+                callbacks=Callbacks(on_progress=shares.append, stopping=lambda: len(shares) == 2),
+            )
         )
     assert len(shares) == 2
     assert not (tmp_path / "s").exists()
@@ -227,7 +247,12 @@ def test_progress_grows_to_one(
     shares: list[float] = []
     settings = FLOAT.model_copy(update={"shifts": shifts})
     LocalSeparator(tiny).separate(
-        make_mixture(seconds=0.9), tmp_path, settings, progress=shares.append
+        SeparationRequest(
+            make_mixture(seconds=0.9),
+            tmp_path,
+            settings,
+            callbacks=Callbacks(on_progress=shares.append),
+        )
     )
     assert shares[0] == 0
     assert shares[-1] == 1
@@ -253,7 +278,7 @@ def test_threads_share_one_model(
         threads = [
             threading.Thread(
                 target=lambda n=n: results.append(
-                    separator.separate(mixture, tmp_path / str(n), FLOAT)
+                    separator.separate(SeparationRequest(mixture, tmp_path / str(n), FLOAT))
                 )
             )
             for n in range(3)
@@ -274,7 +299,7 @@ def test_out_of_memory_is_named(
 
     monkeypatch.setattr(Network, "__call__", starve)
     with pytest.raises(OutOfMemory, match="cpu ran out of memory") as caught:
-        LocalSeparator(tiny).separate(make_mixture(), tmp_path, FLOAT)
+        LocalSeparator(tiny).separate(SeparationRequest(make_mixture(), tmp_path, FLOAT))
     assert caught.value.retryable
 
 
@@ -282,7 +307,7 @@ def test_mixture_has_to_fit_the_model(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
     with pytest.raises(ProtocolError, match="at 48000 Hz, tiny needs 2 at 44100 Hz"):
-        LocalSeparator(tiny).separate(make_mixture(rate=48_000), tmp_path, FLOAT)
+        LocalSeparator(tiny).separate(SeparationRequest(make_mixture(rate=48_000), tmp_path, FLOAT))
 
 
 def test_mixture_files_that_went_wrong_since(
@@ -292,16 +317,18 @@ def test_mixture_files_that_went_wrong_since(
     mixture = make_mixture()
     longer = mixture.model_copy(update={"frames": mixture.frames + 1})
     with pytest.raises(ProtocolError, match="samples at 44100 Hz, not 2 x"):
-        separator.separate(longer, tmp_path, FLOAT)
+        separator.separate(SeparationRequest(longer, tmp_path, FLOAT))
     mixture.path.write_bytes(b"RIFF but no more")
     with pytest.raises(CorruptAudio, match="can't be decoded"):
-        separator.separate(mixture, tmp_path, FLOAT)
+        separator.separate(SeparationRequest(mixture, tmp_path, FLOAT))
     mixture.path.unlink()
     with pytest.raises(SourceMissing):
-        separator.separate(mixture, tmp_path, FLOAT)
+        separator.separate(SeparationRequest(mixture, tmp_path, FLOAT))
     bad = np.full((2, 4410), np.nan, np.float32)
     with pytest.raises(CorruptAudio, match="not finite"):
-        separator.separate(make_mixture(bad).model_copy(update={"peak": 0.0}), tmp_path, FLOAT)
+        separator.separate(
+            SeparationRequest(make_mixture(bad).model_copy(update={"peak": 0.0}), tmp_path, FLOAT)
+        )
 
 
 def test_cpu_always_has_a_deadline() -> None:

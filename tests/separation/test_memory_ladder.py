@@ -14,11 +14,12 @@ import torch
 from tasks.contracts import LocalOptions, SeparationSettings, StemSet
 from tasks.errors import DeadlineMissed, OutOfMemory
 from tasks.separation import LocalSeparator
-from tasks.separation.fallback import EngineChain
-from tasks.separation.legs import Leg
+from tasks.separation.engine import EngineInfo
+from tasks.separation.fallback import FallbackEngine
 from tasks.separation.local.batches import BatchPlan
 from tasks.separation.local.network import Network
 from tasks.separation.models import ModelSpec
+from tasks.separation.request import SeparationRequest
 from tasks.separation.tuning import Tuning
 from tests.separation.conftest import MixtureMaker
 
@@ -61,10 +62,12 @@ def test_half_the_batch_then_an_empty_cache_then_one_at_a_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     mixture = make_mixture(seconds=4.0)
-    alone = separator(tiny, batch=1).separate(mixture, tmp_path / "alone", SETTINGS)
+    alone = separator(tiny, batch=1).separate(
+        SeparationRequest(mixture, tmp_path / "alone", SETTINGS)
+    )
     limit = Limit(1).install(monkeypatch)
     with caplog.at_level(logging.WARNING, logger="tasks"):
-        made = separator(tiny).separate(mixture, tmp_path / "made", SETTINGS)
+        made = separator(tiny).separate(SeparationRequest(mixture, tmp_path / "made", SETTINGS))
     assert limit.passes[:4] == [8, 4, 4, 1]
     assert set(limit.passes[3:]) == {1}
     told = [record.message for record in caplog.records if "ran out of memory" in record.message]
@@ -81,7 +84,9 @@ def test_the_next_run_starts_with_what_worked(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = Limit(4).install(monkeypatch)
-    separator(tiny).separate(make_mixture(seconds=4.0), tmp_path / "made", SETTINGS)
+    separator(tiny).separate(
+        SeparationRequest(make_mixture(seconds=4.0), tmp_path / "made", SETTINGS)
+    )
     assert limit.passes[:2] == [8, 4]
     assert Tuning().of(tiny, "cpu").batch == 4
 
@@ -104,7 +109,9 @@ def test_with_no_step_left_the_track_s_error_says_so(
 ) -> None:
     limit = Limit(0).install(monkeypatch)
     with pytest.raises(OutOfMemory, match="cpu ran out of memory") as caught:
-        separator(tiny).separate(make_mixture(seconds=4.0), tmp_path / "made", SETTINGS)
+        separator(tiny).separate(
+            SeparationRequest(make_mixture(seconds=4.0), tmp_path / "made", SETTINGS)
+        )
     assert caught.value.track == "Ensemble – song"
     assert limit.passes == [8, 4, 4, 1]
     assert not (tmp_path / "made").exists()
@@ -113,25 +120,23 @@ def test_with_no_step_left_the_track_s_error_says_so(
 class Starved(LocalSeparator):
     """A GPU without room, as far as anybody can tell."""
 
-    engine = "local_gpu"
+    @property
+    def info(self) -> EngineInfo:
+        return super().info.model_copy(update={"name": "local_gpu", "kind": "local_gpu"})
 
-    def separate(self, *given: object, **named: object) -> StemSet:
+    def separate(self, request: SeparationRequest) -> StemSet:
         raise OutOfMemory("cuda:0 ran out of memory while separating.")
 
 
-def gpu(spec: ModelSpec) -> Leg:
-    return Leg("local_gpu", "local_gpu", Starved(spec))
-
-
-def cpu(spec: ModelSpec) -> Leg:
-    return Leg("local_cpu", "local_cpu", LocalSeparator(spec), only_after_oom=True)
+def gpu_then_cpu(spec: ModelSpec) -> FallbackEngine:
+    return FallbackEngine([Starved(spec)], after_oom=[LocalSeparator(spec)])
 
 
 def test_after_the_gpu_s_last_step_the_cpu_takes_over(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
-    chain = EngineChain([gpu(tiny), cpu(tiny)])
-    made = chain.separate(make_mixture(), tmp_path / "made", SETTINGS)
+    chain = gpu_then_cpu(tiny)
+    made = chain.separate(SeparationRequest(make_mixture(), tmp_path / "made", SETTINGS))
     assert made.engine == "local_cpu"
     assert made.route == (
         "local_gpu (cuda:0 ran out of memory while separating)",
@@ -143,7 +148,9 @@ def test_the_cpu_takes_over_only_if_the_deadline_allows(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
     Tuning().note(tiny, "cpu", speed=0.01)
-    chain = EngineChain([gpu(tiny), cpu(tiny)])
+    chain = gpu_then_cpu(tiny)
     with pytest.raises((DeadlineMissed, OutOfMemory)) as caught:
-        chain.separate(make_mixture(), tmp_path / "made", SETTINGS, deadline_s=30.0)
+        chain.separate(
+            SeparationRequest(make_mixture(), tmp_path / "made", SETTINGS, deadline_s=30.0)
+        )
     assert "can't be kept: this machine takes about 100 s" in str(caught.value)

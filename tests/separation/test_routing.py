@@ -40,7 +40,7 @@ CPU = Hardware(cpu_cores=2, torch_threads=2)
 def test_the_decision_matrix(
     workload: Workload | None, hardware: Hardware, cloud: bool, engine: EngineName
 ) -> None:
-    route = choose_engine("auto", workload, hardware, cloud_configured=cloud)
+    route = choose_engine("auto", workload, hardware, services=[B] if cloud else [])
     assert route.engine == route.order[0] == engine
     assert all(route.reasons)
     assert bool(route.warning) == (engine == "local_cpu")
@@ -53,7 +53,7 @@ SPENT = ServiceFacts(name="lalal", paused="its limit is reached until 2026-12-01
 
 
 def choose(provider: Provider, workload: Workload | None, hardware: Hardware, **more: Any) -> Route:
-    return choose_engine(provider, workload, hardware, cloud_configured=True, **more)
+    return choose_engine(provider, workload, hardware, **{"services": [B], **more})
 
 
 def parts(route: Route) -> dict[str, str]:
@@ -77,8 +77,8 @@ def test_the_order_of_engines_with_the_services_by_name(
     workload: Workload | None, hardware: Hardware, order: list[str]
 ) -> None:
     route = choose("auto", workload, hardware, services=[A, B])
-    assert [leg.name for leg in route.legs] == order
-    assert [leg.part for leg in route.legs] == ["first"] + ["next"] * (len(order) - 1)
+    assert [one.name for one in route.usable] == order
+    assert [one.part for one in route.usable] == ["first"] + ["next"] * (len(order) - 1)
     assert route.provider == (order[0] if order[0] in ("lalal", "box") else "local")
 
 
@@ -91,7 +91,7 @@ def test_what_is_blocked_or_paused_is_shown_with_its_reason() -> None:
         "local_gpu": "blocked",
         "local_cpu": "next",
     }
-    assert [leg.name for leg in route.legs] == ["lalal", "box", "local_cpu"]
+    assert [one.name for one in route.usable] == ["lalal", "box", "local_cpu"]
     assert route.reasons == (
         "The cloud (box)",
         "batch: a cloud queue scales without GPUs of one's own",
@@ -127,7 +127,7 @@ def test_a_fixed_gpu_hands_over_when_memory_runs_out_and_not_otherwise() -> None
 def test_what_turns_out_not_to_be_usable_makes_way_for_the_next() -> None:
     route = choose("auto", "batch", CPU, services=[A, B])
     found = without(route, {"lalal": "it makes no stem called other"})
-    assert (found.provider, [leg.name for leg in found.legs]) == ("box", ["box", "local_cpu"])
+    assert (found.provider, [one.name for one in found.usable]) == ("box", ["box", "local_cpu"])
     assert "not the cloud (lalal): it makes no stem called other" in found.reasons
 
 

@@ -10,13 +10,13 @@ from tasks.contracts import LocalOptions, SeparationSettings
 from tasks.errors import DeadlineMissed, SettingsError
 from tasks.separation import LocalSeparator
 from tasks.separation.deadline import default_deadline_s, refuse_hopeless
-from tasks.separation.fallback import EngineChain
-from tasks.separation.legs import Leg
+from tasks.separation.fallback import FallbackEngine
 from tasks.separation.local import measuring
 from tasks.separation.local.measuring import tune
 from tasks.separation.models import ModelSpec
-from tasks.separation.pool import DevicePool
+from tasks.separation.request import Callbacks, SeparationRequest
 from tasks.separation.tuning import Measured, Tuning
+from tasks.separation.wrappers import Pooled
 from tests.separation.conftest import MixtureMaker
 
 SETTINGS = SeparationSettings(model="tiny", format="wav", bit_depth="32f")
@@ -41,7 +41,9 @@ def test_a_notebook_that_cannot_be_read_costs_no_run(tiny: ModelSpec, tmp_path: 
 def test_a_separation_is_remembered_for_its_speed(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
-    LocalSeparator(tiny).separate(make_mixture(seconds=8.0), tmp_path / "s", SETTINGS)
+    LocalSeparator(tiny).separate(
+        SeparationRequest(make_mixture(seconds=8.0), tmp_path / "s", SETTINGS)
+    )
     assert Tuning().of(tiny, "cpu").speed > 0
 
 
@@ -59,7 +61,13 @@ def test_a_deadline_that_cannot_be_kept_is_refused_before_anything_starts(
     shares: list[float] = []
     with pytest.raises(DeadlineMissed, match="about 100 s for 1 s of audio") as caught:
         LocalSeparator(tiny).separate(
-            make_mixture(), tmp_path / "s", SETTINGS, deadline_s=90.0, progress=shares.append
+            SeparationRequest(
+                make_mixture(),
+                tmp_path / "s",
+                SETTINGS,
+                deadline_s=90.0,
+                callbacks=Callbacks(on_progress=shares.append),
+            )
         )
     assert caught.value.track == "Ensemble – song"
     assert shares == []
@@ -101,11 +109,11 @@ def test_tuning_a_machine_makes_no_finished_track_anew(tiny: ModelSpec) -> None:
     Tuning().note(tiny, "cpu", precision="bf16")
     after = LocalSeparator(tiny)
     assert after.separation_id(SETTINGS) != before
-    chain = EngineChain([Leg("local_cpu", "local_cpu", after)])
-    assert before in chain.separation_ids(SETTINGS)
+    chain = FallbackEngine([after])
+    assert before in chain.accepted_ids(SETTINGS)
     asked = LocalSeparator(tiny, options=LocalOptions(precision="bf16"))
-    chain = EngineChain([Leg("local_cpu", "local_cpu", asked)])
-    assert chain.separation_ids(SETTINGS) == (after.separation_id(SETTINGS),)
+    chain = FallbackEngine([asked])
+    assert chain.accepted_ids(SETTINGS) == (after.separation_id(SETTINGS),)
 
 
 def test_compiling_pays_once_it_has_saved_what_it_took() -> None:
@@ -119,7 +127,9 @@ def test_what_a_separation_ran_on_is_in_its_report(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
     options = LocalOptions(openvino="off")
-    made = LocalSeparator(tiny, options=options).separate(make_mixture(), tmp_path, SETTINGS)
+    made = LocalSeparator(tiny, options=options).separate(
+        SeparationRequest(make_mixture(), tmp_path, SETTINGS)
+    )
     assert (made.backend, made.precision, made.batch) == ("torch", "fp32", 1)
     assert made.peak_vram_bytes is None
     assert made.peak_rss_bytes
@@ -131,17 +141,26 @@ def test_tracks_go_to_the_device_with_the_fewest_in_flight(
 ) -> None:
     mixture = make_mixture()
     engines = [LocalSeparator(tiny, reasons=(name,)) for name in ("first", "second")]
-    pool = DevicePool(engines)
+    pool = Pooled(engines)
     second: list[tuple[str, ...]] = []
 
     def while_the_first_is_at_it(share: float) -> None:
         if not second:
-            made = pool.separate(mixture, tmp_path / "b", SETTINGS)
+            made = pool.separate(SeparationRequest(mixture, tmp_path / "b", SETTINGS))
             second.append(made.device_reasons)
 
-    first = pool.separate(mixture, tmp_path / "a", SETTINGS, progress=while_the_first_is_at_it)
+    first = pool.separate(
+        SeparationRequest(
+            mixture,
+            tmp_path / "a",
+            SETTINGS,
+            callbacks=Callbacks(on_progress=while_the_first_is_at_it),
+        )
+    )
     assert (first.device_reasons, second) == (("first",), [("second",)])
-    assert pool.separate(mixture, tmp_path / "c", SETTINGS).device_reasons == ("first",)
-    assert pool.slots == 2
+    assert pool.separate(SeparationRequest(mixture, tmp_path / "c", SETTINGS)).device_reasons == (
+        "first",
+    )
+    assert pool.info.slots == 2
     assert pool.separation_id(SETTINGS) == first.separation_id
     pool.close()

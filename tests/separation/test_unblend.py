@@ -36,6 +36,7 @@ from tests.separation.test_local_separator import agreement_db, read
 if not unblend_registry.is_installed():
     pytest.skip("unblend isn't installed (the extra `unblend`)", allow_module_level=True)
 
+from tasks.separation.request import Callbacks, SeparationRequest
 from tasks.separation.unblend import UnblendSeparator, library, separator, windows
 from tests.separation.tiny_unblend import ENSEMBLES, NETWORKS, make_registry
 
@@ -84,7 +85,9 @@ def test_agrees_with_the_library_itself(
 ) -> None:
     spec = spec_of(name, weights)
     mixture = make_mixture(seconds=1.3)
-    found = UnblendSeparator(spec).separate(mixture, tmp_path / "stems", floats(name))
+    found = UnblendSeparator(spec).separate(
+        SeparationRequest(mixture, tmp_path / "stems", floats(name))
+    )
     assert tuple(found.stems) == spec.sources
     assert (found.model, found.engine, found.device) == (name, "local_cpu", "cpu")
     assert agreement(found, librarys_own(spec, read(mixture.path), shifts=0)) > 80
@@ -100,7 +103,7 @@ def test_a_long_track_in_pieces_is_what_it_is_as_a_whole(
     ours = UnblendSeparator(spec, window_s=2.2)
     assert len(ours._windows(mixture.frames, 0.25)) > 2
     settings = floats(name, shifts=shifts, seed=3)
-    found = ours.separate(mixture, tmp_path / "stems", settings)
+    found = ours.separate(SeparationRequest(mixture, tmp_path / "stems", settings))
     theirs = librarys_own(spec, read(mixture.path), shifts=shifts, seed=3)
     assert agreement(found, theirs) > 150  # the same samples
 
@@ -147,7 +150,7 @@ def test_same_input_same_bytes(
         random.seed(run)  # nobody else's random numbers may matter
         torch.manual_seed(len(runs))
         wanted = SeparationSettings(model="scnet_small", **settings)
-        found = UnblendSeparator(spec).separate(mixture, tmp_path / run, wanted)
+        found = UnblendSeparator(spec).separate(SeparationRequest(mixture, tmp_path / run, wanted))
         runs.append([path.read_bytes() for path in found.stems.values()])
     assert runs[0] == runs[1]
 
@@ -159,11 +162,13 @@ def test_only_what_is_asked_for_is_written_at_the_gain_of_the_others(
     mixture = make_mixture(seconds=0.8, level=3.0)
     wanted = SeparationSettings(model=spec.name, stems=("vocals", "drums"))
     ours = UnblendSeparator(spec)
-    first = ours.separate(mixture, tmp_path / "first", wanted)
+    first = ours.separate(SeparationRequest(mixture, tmp_path / "first", wanted))
     assert set(first.stems) == {"vocals", "drums"}
     assert not first.all_stems
     again = ours.separate(
-        mixture, tmp_path / "again", wanted, only=frozenset({"drums"}), gain=first.gain
+        SeparationRequest(
+            mixture, tmp_path / "again", wanted, only=frozenset({"drums"}), gain=first.gain
+        )
     )
     assert set(again.stems) == {"drums"}
     assert again.stems["drums"].read_bytes() == first.stems["drums"].read_bytes()
@@ -175,7 +180,7 @@ def test_silence_needs_no_network(
     monkeypatch.setattr(separator, "load", None)
     mixture = make_mixture(np.zeros((2, 50_000), np.float32))
     found = UnblendSeparator(spec_of("scnet_small", weights)).separate(
-        mixture, tmp_path / "stems", SeparationSettings(model="scnet_small")
+        SeparationRequest(mixture, tmp_path / "stems", SeparationSettings(model="scnet_small"))
     )
     assert not any(soundfile.read(path)[0].any() for path in found.stems.values())
 
@@ -186,10 +191,12 @@ def test_progress_grows_to_one_over_the_pieces(
     shares: list[float] = []
     ours = UnblendSeparator(spec_of("scnet_small", weights), window_s=2.2)
     ours.separate(
-        make_mixture(seconds=7.7),
-        tmp_path / "s",
-        SeparationSettings(model="scnet_small"),
-        progress=shares.append,
+        SeparationRequest(
+            make_mixture(seconds=7.7),
+            tmp_path / "s",
+            SeparationSettings(model="scnet_small"),
+            callbacks=Callbacks(on_progress=shares.append),
+        )
     )
     assert shares == sorted(shares)
     assert len(set(shares)) > 20
@@ -208,12 +215,18 @@ def test_it_ends_between_segments_when_asked_or_late(
         return len(asked) > 3
 
     with pytest.raises(Interrupted, match="Ensemble – song"):
-        ours.separate(mixture, tmp_path / "stems", wanted, stop=stop)
+        ours.separate(
+            SeparationRequest(
+                mixture, tmp_path / "stems", wanted, callbacks=Callbacks(stopping=stop)
+            )
+        )
     assert len(asked) == 4
     with pytest.raises(DeadlineMissed):
-        ours.separate(mixture, tmp_path / "stems", wanted, deadline_s=0.001)
+        ours.separate(SeparationRequest(mixture, tmp_path / "stems", wanted, deadline_s=0.001))
     assert not (tmp_path / "stems").exists()
-    assert ours.separate(mixture, tmp_path / "stems", wanted).stems  # it still works
+    assert ours.separate(
+        SeparationRequest(mixture, tmp_path / "stems", wanted)
+    ).stems  # it still works
 
 
 def test_it_refuses_what_does_not_fit(
@@ -222,9 +235,13 @@ def test_it_refuses_what_does_not_fit(
     ours = UnblendSeparator(spec_of("scnet_small", weights))
     wanted = SeparationSettings(model="scnet_small")
     with pytest.raises(ProtocolError, match="48000 Hz"):
-        ours.separate(make_mixture(rate=48_000, seconds=0.1), tmp_path, wanted)
+        ours.separate(SeparationRequest(make_mixture(rate=48_000, seconds=0.1), tmp_path, wanted))
     with pytest.raises(SettingsError, match="no stem 'guitar'"):
-        ours.separate(make_mixture(), tmp_path, wanted.model_copy(update={"stems": ("guitar",)}))
+        ours.separate(
+            SeparationRequest(
+                make_mixture(), tmp_path, wanted.model_copy(update={"stems": ("guitar",)})
+            )
+        )
     with pytest.raises(SettingsError, match="xpu"):
         UnblendSeparator(spec_of("scnet_small", weights), device="xpu")
 
@@ -251,7 +268,9 @@ def test_torchs_failures_are_told_as_ours(
     engine = UnblendSeparator(spec_of("scnet_small", weights))
     monkeypatch.setattr(engine._loaded(), "separate", fail)
     with pytest.raises(ours, match="Ensemble – song"):
-        engine.separate(make_mixture(), tmp_path, SeparationSettings(model="scnet_small"))
+        engine.separate(
+            SeparationRequest(make_mixture(), tmp_path, SeparationSettings(model="scnet_small"))
+        )
 
 
 def test_the_identity_is_over_weights_recipe_and_precision(

@@ -1,4 +1,4 @@
 from .flagged import flagged_picture as flagged_picture
-from .writing import GalleryOptions as GalleryOptions
-from .writing import Written as Written
-from .writing import write_gallery as write_gallery
+from .writer import GalleryOptions as GalleryOptions
+from .writer import Written as Written
+from .writer import write_gallery as write_gallery

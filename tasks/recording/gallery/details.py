@@ -39,7 +39,7 @@ _AT_ONCE = min(4, os.cpu_count() or 1)
 
 
 def detail(report: TrackReport, library: Library, sound: Sound, page_folder: Path) -> Detail:
-    """What the page shows of one track. A stem that can't be read leaves a note in its place.
+    """Return what the page shows of a track. A stem that can't be read leaves a note instead.
 
     Args:
         report: Of a finished separation of `library`.

@@ -27,7 +27,7 @@ _MARKS = 5
 
 
 def flagged_picture(report: TrackReport, folder: Path) -> bytes | None:
-    """A WebP of at most `BYTES`: the spectrograms of the mixture and of up to `STEMS` stems that
+    """Draw a WebP of at most `BYTES`: spectrograms of the mixture and of up to `STEMS` stems that
     are below pass, the worst first, each passage that has a reason between two lines.
 
     Args:

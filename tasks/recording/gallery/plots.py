@@ -26,7 +26,7 @@ _VARIABLES = {_INK: "--ink", _MUTED: "--muted", _LINE: "--line", _ACCENT: "--acc
 
 
 def spread(frame: pd.DataFrame, by: str) -> str:
-    """An inline SVG: a line a group, a point a track, a box over the middle half.
+    """Return an inline SVG: a line a group, a point a track, a box over the middle half.
 
     Args:
         frame: Rows of `reports/tracks`.
@@ -39,7 +39,7 @@ def spread(frame: pd.DataFrame, by: str) -> str:
 
 
 def described(frame: pd.DataFrame, by: str) -> str:
-    """The same in words, for who can't see it."""
+    """Return the same in words, for who can't see it."""
     parts = [
         f"{name}: median {np.median(scores):.2f} of {len(scores):,}"
         for name, scores in _groups(frame, by)

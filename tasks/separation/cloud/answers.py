@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from tasks.contracts import Value
 from tasks.errors import (
     KeyRejected,
     NetworkError,
@@ -20,10 +22,10 @@ from tasks.errors import (
     StemwrightError,
 )
 from tasks.net.retries import retry_after_s
-from tasks.separation.cloud.service import Answer, M
 
 MAX_ANSWER_BYTES = 1 << 20
 _QUOTED = 120
+M = TypeVar("M", bound=BaseModel)
 
 _REFUSALS: dict[int, tuple[Callable[..., StemwrightError], str]] = {
     401: (KeyRejected, "the service rejected the API key"),
@@ -60,6 +62,34 @@ class NotConnected(NetworkError):
     )
 
 
+class Answer(Value):
+    """A whole answer of 1 MiB at most. `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def parsed(self, model: type[M], *, noun: str = "answer") -> M:
+        """Return the body as JSON of a shape; `noun` is what errors call it.
+
+        Raises:
+            ProtocolError: Not JSON, a field missing or of the wrong type, an unknown status.
+        """
+        try:
+            said = json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            kind = self.headers.get("content-type", "no content type").split(";")[0]
+            raise broken(f"it answered {kind} where a {noun} in JSON was due", self.body) from error
+        try:
+            return model.model_validate(said)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the whole"
+            why = "it should be an object" if first["type"] == "model_type" else first["msg"]
+            what = f"{field} of the {noun} is not valid ({why})"
+            raise broken(what, self.body) from None
+
+
 async def read_answer(response: httpx.Response) -> Answer:
     """A whole answer, if it is no longer than one may be.
 
@@ -73,27 +103,6 @@ async def read_answer(response: httpx.Response) -> Answer:
             raise broken(f"it answered over {MAX_ANSWER_BYTES} bytes", bytes(body))
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(status=response.status_code, headers=headers, body=bytes(body))
-
-
-def parse(answer: Answer, model: type[M], *, noun: str = "answer") -> M:
-    """An answer's JSON as a shape; `noun` is what errors call it.
-
-    Raises:
-        ProtocolError: Not JSON, a field missing or of the wrong type, an unknown status.
-    """
-    try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
-        kind = answer.headers.get("content-type", "no content type").split(";")[0]
-        raise broken(f"it answered {kind} where a {noun} in JSON was due", answer.body) from error
-    try:
-        return model.model_validate(said)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        why = "it should be an object" if first["type"] == "model_type" else first["msg"]
-        what = f"{field} of the {noun} is not valid ({why})"
-        raise broken(what, answer.body) from None
 
 
 def refusal(answer: Answer, asked_for: str) -> StemwrightError:
@@ -145,6 +154,13 @@ def broken(what: str, body: bytes) -> ProtocolError:
     quote = body[:_QUOTED].decode("utf-8", "replace").strip()
     return ProtocolError(
         f"the service broke its contract: {what}; it begins {quote!r}.", stage="separate"
+    )
+
+
+def names_no_stems(job_id: str) -> ProtocolError:
+    """The error of a job that is complete and yet has nothing to fetch."""
+    return ProtocolError(
+        f"the service calls the job {job_id} complete and names no stems.", stage="separate"
     )
 
 

@@ -10,14 +10,15 @@ import httpx
 from pydantic import SecretStr, ValidationError
 
 from tasks.contracts import STEMS, SeparationJob
-from tasks.errors import ProtocolError, SettingsError
+from tasks.errors import SettingsError
 from tasks.net.retries import RetryPolicy
+from tasks.separation.cloud.answers import names_no_stems
 from tasks.separation.cloud.client import ServiceClient
 from tasks.separation.cloud.downloads import Download
-from tasks.separation.cloud.providers.stemwright import Stemwright
-from tasks.separation.cloud.service import Order, ServiceJob
-from tasks.separation.cloud.timeouts import Bounds
-from tasks.separation.cloud.transport import HttpWire
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.providers import make_provider
+from tasks.separation.cloud.timeouts import Timeouts
+from tasks.separation.cloud.transport import Transport
 
 
 class SeparationApi:
@@ -29,7 +30,7 @@ class SeparationApi:
         base_url: As in `https://host/v1`.
         api_key: Sent as a bearer token.
         policy: When to ask again.
-        bounds: How long one request may take.
+        timeouts: How long one request may take.
         log_retries: Log each wait at INFO rather than DEBUG.
         transport: The seam for tests.
 
@@ -43,16 +44,16 @@ class SeparationApi:
         api_key: SecretStr | str = "",
         *,
         policy: RetryPolicy | None = None,
-        bounds: Bounds | None = None,
+        timeouts: Timeouts | None = None,
         log_retries: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        service = Stemwright(base_url=base_url, api_key=api_key)
-        self.base_url = service.base_url
-        self._wire = HttpWire.to(
-            service, policy=policy, bounds=bounds, log_retries=log_retries, transport=transport
+        provider = make_provider("stemwright", base_url=base_url, api_key=api_key)
+        self.base_url = provider.base_url
+        self._transport = Transport.to(
+            provider, policy=policy, timeouts=timeouts, log_retries=log_retries, transport=transport
         )
-        self._client = ServiceClient(self._wire)
+        self._client = ServiceClient(self._transport)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
@@ -85,10 +86,10 @@ class SeparationApi:
         asked: dict[str, Any] = {"path": path, "stems": names, "format": format}
         key = idempotency_key or str(uuid.uuid4())
         try:
-            order = Order(**asked, model=model or "", idempotency_key=key)
+            request = ProviderRequest(**asked, model=model or "", idempotency_key=key)
         except ValidationError as error:
             raise SettingsError(f"stems come as wav or flac, not as {format!r}.") from error
-        return _plain(await self._client.submit(order))
+        return _plain(await self._client.submit(request))
 
     async def ask(self, job_id: str) -> SeparationJob:
         """A job as it stands; one request.
@@ -96,7 +97,7 @@ class SeparationApi:
         Raises:
             KeyRejected, ProtocolError, RateLimited, ServiceError, NetworkError.
         """
-        job = ServiceJob(job_id=job_id, status="queued")
+        job = ProviderJob(job_id=job_id, status="queued")
         return _plain(await self._client.ask(job, _ANY))
 
     async def wait(self, job: SeparationJob, *, max_retries: int | None = None) -> SeparationJob:
@@ -110,10 +111,10 @@ class SeparationApi:
             ProtocolError: It is complete and names no stems.
             Others: As `ask`.
         """
-        asked = ServiceJob.model_validate(job.model_dump())
+        asked = ProviderJob.model_validate(job.model_dump())
         done = await self._client.wait(asked, _ANY, max_retries=max_retries)
         if not done.stems:
-            raise names_no_stems(done)
+            raise names_no_stems(done.job_id)
         return _plain(done)
 
     async def download(self, url: str, path: Path, expected: Download) -> Path:
@@ -133,7 +134,7 @@ class SeparationApi:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._wire.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> SeparationApi:
         return self
@@ -142,15 +143,8 @@ class SeparationApi:
         await self.close()
 
 
-def names_no_stems(job: SeparationJob) -> ProtocolError:
-    """The error of a job that is complete and yet has nothing to fetch."""
-    return ProtocolError(
-        f"the service calls the job {job.job_id} complete and names no stems.", stage="separate"
-    )
+_ANY = ProviderRequest(path=Path(), stems=STEMS, model="", idempotency_key="-")
 
 
-_ANY = Order(path=Path(), stems=STEMS, model="", idempotency_key="-")
-
-
-def _plain(job: ServiceJob) -> SeparationJob:
+def _plain(job: ProviderJob) -> SeparationJob:
     return SeparationJob.model_validate(job.model_dump())

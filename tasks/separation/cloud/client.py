@@ -11,9 +11,9 @@ from pathlib import Path
 from tasks.errors import DeadlineMissed, TransientError, from_os_error
 from tasks.separation.cloud.answers import JobFailed
 from tasks.separation.cloud.downloads import Download, fetch
-from tasks.separation.cloud.service import Order, ServiceJob
-from tasks.separation.cloud.stem_check import Arrival, check_audio
-from tasks.separation.cloud.transport import HttpWire
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.stem_check import DownloadedStem, check_audio
+from tasks.separation.cloud.transport import Transport
 
 log = logging.getLogger(__name__)
 _DOWNLOAD_TRIES = 4
@@ -21,48 +21,48 @@ _FORGET_TRIES = 3
 
 
 class ServiceClient:
-    """Drives any `Service` over a wire. Belongs to the wire's event loop.
+    """Drives any `CloudProvider` over a transport. Belongs to the transport's event loop.
 
     Args:
-        wire: Under the watch of the track, where there is one.
+        transport: Under the watch of the track, where there is one.
     """
 
-    def __init__(self, wire: HttpWire) -> None:
-        self._wire = wire
-        self._service = wire.service
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._provider = transport.provider
 
     @property
     def whose(self) -> str:
         """How a log line about the track begins."""
-        return self._wire.whose
+        return self._transport.whose
 
-    async def submit(self, order: Order) -> ServiceJob:
+    async def submit(self, request: ProviderRequest) -> ProviderJob:
         """Upload the audio and have it separated.
 
         Raises:
-            As `Wire.send`, `Service.check` and `Service.submit`.
+            As `Transport.send`, `CloudProvider.check` and `CloudProvider.submit`.
         """
-        self._service.check(order)
+        self._provider.check(request)
         with _tried_enough():
-            return await self._service.submit(self._wire, order)
+            return await self._provider.submit(self._transport, request)
 
-    async def ask(self, job: ServiceJob, order: Order) -> ServiceJob:
+    async def ask(self, job: ProviderJob, request: ProviderRequest) -> ProviderJob:
         """A job as it stands, without trying again.
 
         Raises:
-            As `Wire.send`.
+            As `Transport.send`.
         """
-        return await self._service.ask(self._wire.patient(1), job, order)
+        return await self._provider.ask(self._transport.patient(1), job, request)
 
     async def wait(
         self,
-        job: ServiceJob,
-        order: Order,
+        job: ProviderJob,
+        request: ProviderRequest,
         *,
         max_retries: int | None = None,
-        changed: Callable[[ServiceJob], Awaitable[object]] | None = None,
+        changed: Callable[[ProviderJob], Awaitable[object]] | None = None,
         while_it_moves: bool = False,
-    ) -> ServiceJob:
+    ) -> ProviderJob:
         """Ask until a job is complete.
 
         A fault that can pass costs one of the asks, no more.
@@ -78,17 +78,17 @@ class ServiceClient:
             Others: As `ask`.
         """
         with _tried_enough():
-            return await self._waited(job, order, max_retries, changed, while_it_moves)
+            return await self._waited(job, request, max_retries, changed, while_it_moves)
 
     async def _waited(
         self,
-        job: ServiceJob,
-        order: Order,
+        job: ProviderJob,
+        request: ProviderRequest,
         max_retries: int | None,
-        changed: Callable[[ServiceJob], Awaitable[object]] | None,
+        changed: Callable[[ProviderJob], Awaitable[object]] | None,
         while_it_moves: bool,
-    ) -> ServiceJob:
-        policy, watch = self._wire.policy, self._wire.watch
+    ) -> ProviderJob:
+        policy, watch = self._transport.policy, self._transport.watch
         asks = max_retries or policy.max_retries
         fault: TransientError | None = None
         if is_complete(job):
@@ -99,17 +99,17 @@ class ServiceClient:
                 pause_s = policy.wait_s(waits - 1, fault.retry_after_s if fault else None)
                 said = fault.cause if fault else job.status
                 # That a job takes its time is no retry.
-                level = self._wire.level if fault else logging.DEBUG
+                level = self._transport.level if fault else logging.DEBUG
                 words = "%sjob %s: %s; asked %d of %d times, again in %.1f s"
                 log.log(level, words, self.whose, job.job_id, said, asked, asks, pause_s)
-                await self._wire.pause(pause_s)
+                await self._transport.pause(pause_s)
             elif watch:
                 watch.check(0.0)
             asked, waits = asked + 1, waits + 1
             try:
-                found, fault = await self.ask(job, order), None
+                found, fault = await self.ask(job, request), None
             except TransientError as error:
-                if self._wire.is_too_long(error.retry_after_s):
+                if self._transport.is_too_long(error.retry_after_s):
                     raise
                 fault = error
                 continue
@@ -131,7 +131,7 @@ class ServiceClient:
 
     async def fetch(
         self, url: str, path: Path, expected: Download, *, lossless: bool = True
-    ) -> Arrival:
+    ) -> DownloadedStem:
         """Fetch one stem to `path`, decode it through and check it; only then does it count.
 
         Raises:
@@ -140,27 +140,27 @@ class ServiceClient:
             AddressRefused, ProtocolError, DiskFull, KeyRejected, DeadlineMissed, RateLimited,
             ServiceError, NetworkError.
         """
-        wire = self._wire.patient(_DOWNLOAD_TRIES)
+        transport = self._transport.patient(_DOWNLOAD_TRIES)
 
-        async def attempt() -> Arrival:
-            async with wire.connections.transfers:
-                await fetch(wire, url, path, expected)
+        async def attempt() -> DownloadedStem:
+            async with transport.connections.transfers:
+                await fetch(transport, url, path, expected)
             check = asyncio.to_thread(check_audio, path, path.stem, expected, lossless=lossless)
             return await check
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return await wire.persist(attempt, f"downloading {path.name}")
+            return await transport.persist(attempt, f"downloading {path.name}")
         except OSError as error:
             raise from_os_error(error, stage="separate") from error
 
-    async def forget(self, job: ServiceJob) -> None:
+    async def forget(self, job: ProviderJob) -> None:
         """Have the service remove what it keeps of a job, where it offers that.
 
         Raises:
-            As `Wire.send`.
+            As `Transport.send`.
         """
-        await self._service.forget(self._wire.patient(_FORGET_TRIES), job)
+        await self._provider.forget(self._transport.patient(_FORGET_TRIES), job)
 
 
 @contextmanager
@@ -173,7 +173,7 @@ def _tried_enough() -> Iterator[None]:
         raise
 
 
-def is_complete(job: ServiceJob) -> bool:
+def is_complete(job: ProviderJob) -> bool:
     """Whether a job is complete.
 
     Raises:

@@ -11,8 +11,8 @@ import httpx
 from tasks.contracts import Value
 from tasks.errors import NetworkError, ProtocolError
 from tasks.separation.cloud.answers import broken, read_answer
-from tasks.separation.cloud.timeouts import Bounds
-from tasks.separation.cloud.transport import HttpWire
+from tasks.separation.cloud.timeouts import Timeouts
+from tasks.separation.cloud.transport import Transport
 
 _REDIRECTS = 5
 _HEADER_BYTES = 1 << 16
@@ -44,7 +44,7 @@ class Download(Value):
         return self.frames * (self.channels or 2) * 4 + _HEADER_BYTES
 
 
-async def fetch(wire: HttpWire, url: str, path: Path, expected: Download) -> None:
+async def fetch(transport: Transport, url: str, path: Path, expected: Download) -> None:
     """Stream a URL into a file, following redirects with the key left behind off its own origin.
 
     Raises:
@@ -56,30 +56,30 @@ async def fetch(wire: HttpWire, url: str, path: Path, expected: Download) -> Non
         DiskFull: No room.
     """
     for _ in range(_REDIRECTS + 1):
-        onward = await _fetch_once(wire, url, path, expected)
+        onward = await _fetch_once(transport, url, path, expected)
         if onward is None:
             return
         url = onward
     raise ProtocolError(f"a stem's URL redirects over {_REDIRECTS} times.", stage="separate")
 
 
-async def _fetch_once(wire: HttpWire, url: str, path: Path, expected: Download) -> str | None:
-    bounds = wire.connections.bounds
+async def _fetch_once(transport: Transport, url: str, path: Path, expected: Download) -> str | None:
+    timeouts = transport.connections.timeouts
     # What arrives is what is counted: nothing may unpack itself to more.
-    headers = {**wire.auth_for(url), "accept-encoding": "identity"}
-    time_s = bounds.upload_s(expected.max_bytes)
-    async with wire.exchange("GET", url, headers, time_s) as response:
+    headers = {**transport.auth_for(url), "accept-encoding": "identity"}
+    time_s = timeouts.upload_s(expected.max_bytes)
+    async with transport.exchange("GET", url, headers, time_s) as response:
         if response.is_redirect:
             return _onward(response)
         if not response.is_success:
             answer = await read_answer(response)
             if answer.status in _EXPIRED:
                 raise StemGone(f"the URL of {path.stem} answers {answer.status}.", stage="separate")
-            raise wire.refusal(answer, f"the stem {path.stem}")
+            raise transport.refusal(answer, f"the stem {path.stem}")
         if response.headers.get("content-type", "").startswith(_PAGES):
             page = (await read_answer(response)).body
             raise StemUnsound(broken("it sent a page where a stem was due", page).cause)
-        await _receive(response, path, expected, bounds)
+        await _receive(response, path, expected, timeouts)
     return None
 
 
@@ -91,7 +91,7 @@ def _onward(response: httpx.Response) -> str:
 
 
 async def _receive(
-    response: httpx.Response, path: Path, expected: Download, bounds: Bounds
+    response: httpx.Response, path: Path, expected: Download, timeouts: Timeouts
 ) -> None:
     began, received = time.monotonic(), 0
     held = bytearray()
@@ -105,7 +105,7 @@ async def _receive(
                     stage="separate",
                 )
             spent_s = time.monotonic() - began
-            if spent_s > bounds.grace_s and received < spent_s * bounds.least_bytes_per_s:
+            if spent_s > timeouts.grace_s and received < spent_s * timeouts.least_bytes_per_s:
                 raise NetworkError(
                     f"{path.stem} comes at {received / spent_s:.0f} bytes a second.",
                     stage="separate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,61 +16,62 @@ from tasks.separation.cloud.addresses import AddressRefused
 from tasks.separation.cloud.answers import JobFailed, JobUnknown, KeyTaken, had_no_effect
 from tasks.separation.cloud.client import ServiceClient
 from tasks.separation.cloud.downloads import Download, StemGone, StemUnsound
-from tasks.separation.cloud.job_store import Entry, Ledger, Subject
-from tasks.separation.cloud.service import Order, ServiceJob
-from tasks.separation.cloud.stem_check import Arrival
+from tasks.separation.cloud.job_store import Entry, JobKey, JobStore
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.stem_check import DownloadedStem
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _UPLOADED, _SEPARATED = 0.2, 0.8
 
-MakeOrder = Callable[[tuple[str, ...], str], Awaitable[Order]]
+MakeRequest = Callable[[tuple[str, ...], str], Awaitable[ProviderRequest]]
 
 
-@dataclass
-class Delivery:
+@dataclass(frozen=True)
+class JobResult:
     """What one job gave: stems in files, and those that it found nothing of."""
 
     entry: Entry
-    arrivals: list[Arrival] = field(default_factory=list)
-    absent: tuple[str, ...] = ()
-    cost_usd: float | None = None
+    request: ProviderRequest
+    job: ProviderJob
+    stems: list[DownloadedStem]
+    absent: tuple[str, ...]
 
     @property
     def names(self) -> set[str]:
-        return {arrival.name for arrival in self.arrivals} | set(self.absent)
+        return {stem.name for stem in self.stems} | set(self.absent)
 
 
-class Courier:
-    """Works for one track; its methods run on the separator's event loop.
+class JobRunner:
+    """Works for one track; its methods run on the engine's event loop.
 
     Args:
         client: Under the track's watch.
-        order: Makes the order of some stems under an idempotency key, and its upload.
-        subject: Of all the stems that are wanted.
+        make_request: Asks for some stems under an idempotency key, with its upload.
+        key: Of all the stems that are wanted.
         scratch: Where stems go that aren't checked yet.
-        tell: Told the share done.
+        on_progress: Told the share done.
     """
 
     def __init__(
         self,
         client: ServiceClient,
-        ledger: Ledger,
-        order: MakeOrder,
-        subject: Subject,
+        jobs: JobStore,
+        make_request: MakeRequest,
+        key: JobKey,
         expected: Download,
         scratch: Path,
-        tell: Progress,
+        on_progress: Progress,
     ) -> None:
         self._client = client
-        self._ledger = ledger
-        self._order = order
-        self._subject = subject
+        self._jobs = jobs
+        self._make_request = make_request
+        self._key = key
         self._expected = expected
         self._scratch = scratch
-        self._tell = tell
+        self._on_progress = on_progress
 
-    async def bring(self, stems: tuple[str, ...]) -> Delivery:
+    async def run(self, wanted: tuple[str, ...]) -> JobResult:
         """Have one job make some stems, and fetch what it made of them.
 
         A job that an earlier run left is gone on with. One that the service no longer knows, or
@@ -80,7 +81,7 @@ class Courier:
             As `ServiceClient.submit`, `.wait` and `.fetch`; `submitted` of an error is False where
             there is certainly no job.
         """
-        entry = await self._open(stems)
+        entry = await self._open(wanted)
         resumed = entry.job is not None
         try:
             entry = await self._submitted(entry)
@@ -93,55 +94,54 @@ class Courier:
                 raise
             entry = await self._submitted(await self._anew(entry, error))
             job = await self._complete(entry)
-        self._tell(_SEPARATED)
-        assert entry.order is not None
-        delivery = Delivery(entry, cost_usd=job.cost_usd)
-        delivery.arrivals = await self._fetch(job, entry.order)
+        self._on_progress(_SEPARATED)
+        assert entry.request is not None
+        stems = await self._fetch(job, entry.request)
         # What it sent counts for more than its word that there is nothing.
-        here = delivery.names
-        delivery.absent = tuple(n for n in stems if n in job.absent and n not in here)
-        return delivery
+        here = {stem.name for stem in stems}
+        absent = tuple(name for name in wanted if name in job.absent and name not in here)
+        return JobResult(entry, entry.request, job, stems, absent)
 
     async def drop(self, entry: Entry) -> None:
         """Forget a job that is no use to any later run."""
-        await asyncio.to_thread(self._ledger.drop, entry)
+        await asyncio.to_thread(self._jobs.drop, entry)
 
     async def _open(self, stems: tuple[str, ...]) -> Entry:
-        subject = self._subject.model_copy(update={"stems": stems})
-        return await asyncio.to_thread(self._ledger.open, subject)
+        key = self._key.model_copy(update={"stems": stems})
+        return await asyncio.to_thread(self._jobs.open, key)
 
     async def _anew(self, entry: Entry, error: StemwrightError) -> Entry:
         """The same entry with a new key and no job."""
         log.warning("%s%s It is submitted anew.", self._client.whose, error.cause)
         await self.drop(entry)
-        return await self._open(entry.subject.stems)
+        return await self._open(entry.key.stems)
 
     async def _submitted(self, entry: Entry) -> Entry:
         """The entry with its job: the one that it has, else a new one."""
-        if entry.job is not None and entry.order is not None:
+        if entry.job is not None and entry.request is not None:
             words = "%sgoing on with the job %s of an earlier run"
             log.info(words, self._client.whose, entry.job.job_id)
             return entry
         try:
-            order = await self._order(entry.subject.stems, entry.idempotency_key)
-            job = await self._client.submit(order)
+            request = await self._make_request(entry.key.stems, entry.idempotency_key)
+            job = await self._client.submit(request)
         except StemwrightError as error:
             effect = isinstance(error, TransientError) and not had_no_effect(error)
             if not effect and not isinstance(error, SubmitUnclear):
                 error.submitted = False
             raise
-        return await asyncio.to_thread(self._ledger.submitted, entry, order, job)
+        return await asyncio.to_thread(self._jobs.submitted, entry, request, job)
 
-    async def _complete(self, entry: Entry) -> ServiceJob:
+    async def _complete(self, entry: Entry) -> ProviderJob:
         """The entry's job, once it is complete; the entry goes when there is no such job."""
         assert entry.job is not None
-        assert entry.order is not None
-        self._tell(_UPLOADED)
-        keep = partial(self._ledger.submitted, entry, entry.order)
+        assert entry.request is not None
+        self._on_progress(_UPLOADED)
+        keep = partial(self._jobs.submitted, entry, entry.request)
         try:
             return await self._client.wait(
                 entry.job,
-                entry.order,
+                entry.request,
                 changed=lambda job: asyncio.to_thread(keep, job),
                 while_it_moves=True,
             )
@@ -149,16 +149,18 @@ class Courier:
             await self.drop(entry)
             raise
 
-    async def _fetch(self, job: ServiceJob, order: Order) -> list[Arrival]:
-        urls = {name: url for name, url in (job.stems or {}).items() if name in order.stems}
-        for name in order.stems:
+    async def _fetch(self, job: ProviderJob, request: ProviderRequest) -> list[DownloadedStem]:
+        urls = {name: url for name, url in (job.stems or {}).items() if name in request.stems}
+        for name in request.stems:
             if name not in urls and name not in job.absent:
                 said = job.broken.get(name, "the service's complete job lacks it")
                 log.warning("%sthe stem %s: %s", self._client.whose, name, said)
-        found = await together(self._one(job, order, name, url) for name, url in urls.items())
+        found = await together(self._one(job, request, name, url) for name, url in urls.items())
         return [a.model_copy(update={"gain": job.gain}) for a in found if a is not None]
 
-    async def _one(self, job: ServiceJob, order: Order, name: str, url: str) -> Arrival | None:
+    async def _one(
+        self, job: ProviderJob, request: ProviderRequest, name: str, url: str
+    ) -> DownloadedStem | None:
         """One stem, its URL refreshed once; None where what comes isn't it."""
         path = self._scratch / name
         try:
@@ -167,7 +169,7 @@ class Courier:
             except (StemGone, StemUnsound) as error:
                 whose = self._client.whose
                 log.info("%s%s Its URL is asked for again.", whose, error.cause)
-                fresh = await self._client.wait(_asked_anew(job), order)
+                fresh = await self._client.wait(_asked_anew(job), request)
                 url = (fresh.stems or {}).get(name, "")
                 if not url:
                     raise
@@ -180,7 +182,7 @@ class Courier:
             return None
 
 
-def _asked_anew(job: ServiceJob) -> ServiceJob:
+def _asked_anew(job: ProviderJob) -> ProviderJob:
     return job.model_copy(update={"status": "processing"})
 
 

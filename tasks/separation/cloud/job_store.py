@@ -1,7 +1,7 @@
 """Which jobs are under way at services, so that a run that was killed pays for none twice.
 
 An entry is made, with its idempotency key, before the submit; the job is added before it is first
-asked for. It stays until the separator is told that the track is settled (its stems are in the
+asked for. It stays until the engine may release the track (its stems are in the
 library, or were found to be no use), until the service no longer knows the job or says that it
 failed, or for `KEPT_S`. A run that finds an entry goes on with its job.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.contracts import Value
-from tasks.separation.cloud.service import Order, ServiceJob
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.state import Database
 
 KEPT_S = 14 * 24 * 3600.0
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 _IS = "service = ? AND track_id = ? AND separation_id = ? AND stems = ?"
 
 
-class Subject(Value):
+class JobKey(Value):
     """What a job is about: `service` is its origin."""
 
     service: str
@@ -52,13 +52,13 @@ class Subject(Value):
 class Entry(Value):
     """A job under way, or one that is about to be submitted under this key."""
 
-    subject: Subject
+    key: JobKey
     idempotency_key: str
-    order: Order | None = None
-    job: ServiceJob | None = None
+    request: ProviderRequest | None = None
+    job: ProviderJob | None = None
 
 
-class Ledger:
+class JobStore:
     """The jobs of all processes of this host. Safe to call from several threads.
 
     Args:
@@ -72,8 +72,8 @@ class Ledger:
         self._clock = clock
         self._database = Database("jobs", _SCHEMA, folder=folder)
 
-    def open(self, subject: Subject) -> Entry:
-        """The entry of a subject, made where there is none.
+    def open(self, key: JobKey) -> Entry:
+        """The entry of a key, made where there is none.
 
         Raises:
             StorageError, DiskFull: The state folder can't be used; nothing may be submitted then.
@@ -83,38 +83,38 @@ class Ledger:
             rows.execute("DELETE FROM jobs WHERE made_at < ?", (now - KEPT_S,))
             rows.execute(
                 "INSERT OR IGNORE INTO jobs VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
-                (*subject.row, str(uuid.uuid4()), now),
+                (*key.row, str(uuid.uuid4()), now),
             )
-            key, order, job = rows.execute(
-                f"SELECT idempotency_key, wanted, job FROM jobs WHERE {_IS}", subject.row
+            idempotency_key, wanted, job = rows.execute(
+                f"SELECT idempotency_key, wanted, job FROM jobs WHERE {_IS}", key.row
             ).fetchone()
         return Entry(
-            subject=subject,
-            idempotency_key=key,
-            order=order and Order.model_validate_json(order),
-            job=job and ServiceJob.model_validate_json(job),
+            key=key,
+            idempotency_key=idempotency_key,
+            request=wanted and ProviderRequest.model_validate_json(wanted),
+            job=job and ProviderJob.model_validate_json(job),
         )
 
-    def submitted(self, entry: Entry, order: Order, job: ServiceJob) -> Entry:
+    def submitted(self, entry: Entry, request: ProviderRequest, job: ProviderJob) -> Entry:
         """Keep an entry's job, before it is asked for."""
         with self._database.write() as rows:
             rows.execute(
                 f"UPDATE jobs SET wanted = ?, job = ? WHERE {_IS} AND idempotency_key = ?",
                 (
-                    order.model_dump_json(),
+                    request.model_dump_json(),
                     job.model_dump_json(),
-                    *entry.subject.row,
+                    *entry.key.row,
                     entry.idempotency_key,
                 ),
             )
-        return entry.model_copy(update={"order": order, "job": job})
+        return entry.model_copy(update={"request": request, "job": job})
 
     def drop(self, entry: Entry) -> None:
-        """Forget an entry; a newer one of the same subject is left alone."""
+        """Forget an entry; a newer one of the same key is left alone."""
         with self._database.write() as rows:
             rows.execute(
                 f"DELETE FROM jobs WHERE {_IS} AND idempotency_key = ?",
-                (*entry.subject.row, entry.idempotency_key),
+                (*entry.key.row, entry.idempotency_key),
             )
 
     def entries(self) -> int:

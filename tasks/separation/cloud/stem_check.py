@@ -18,7 +18,7 @@ _QUOTED = 120
 _LOSSLESS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "CAF")
 
 
-class Arrival(Value):
+class DownloadedStem(Value):
     """A stem's file that holds what it should; `gain` is what the service multiplied it by."""
 
     name: str
@@ -28,7 +28,9 @@ class Arrival(Value):
     gain: float = 1.0
 
 
-def check_audio(path: Path, name: str, expected: Download, *, lossless: bool = True) -> Arrival:
+def check_audio(
+    path: Path, name: str, expected: Download, *, lossless: bool = True
+) -> DownloadedStem:
     """Decode a file to its end and compare it with what it has to be.
 
     Raises:
@@ -60,11 +62,11 @@ def check_audio(path: Path, name: str, expected: Download, *, lossless: bool = T
         raise _unlike(name, f"ends after {frames} of {promised} frames")
     if expected.frames is not None and frames != expected.frames:
         raise _unlike(name, f"has {frames} frames, the mixture {expected.frames}")
-    return Arrival(name=name, path=path, container=container, subtype=subtype)
+    return DownloadedStem(name=name, path=path, container=container, subtype=subtype)
 
 
 def keep(
-    arrival: Arrival, folder: Path, format: StemFormat, bit_depth: BitDepth, gain: float
+    stem: DownloadedStem, folder: Path, format: StemFormat, bit_depth: BitDepth, gain: float
 ) -> Path:
     """Put a stem into `folder` as `NAME.FORMAT`, with `gain` in place of its own.
 
@@ -73,17 +75,17 @@ def keep(
     Raises:
         DiskFull: No room.
     """
-    path = folder / f"{arrival.name}.{format}"
+    path = folder / f"{stem.name}.{format}"
     as_it_is = (format.upper(), SUBTYPES[bit_depth], gain)
-    if (arrival.container, arrival.subtype, arrival.gain) == as_it_is:
-        arrival.path.replace(path)
+    if (stem.container, stem.subtype, stem.gain) == as_it_is:
+        stem.path.replace(path)
         return path
     import soundfile
 
-    samples, rate = soundfile.read(str(arrival.path), dtype="float32", always_2d=True)
-    ratio = gain / arrival.gain
-    write_stems(folder, {arrival.name: samples.T}, rate, format, bit_depth, ratio)
-    arrival.path.unlink()
+    samples, rate = soundfile.read(str(stem.path), dtype="float32", always_2d=True)
+    ratio = gain / stem.gain
+    write_stems(folder, {stem.name: samples.T}, rate, format, bit_depth, ratio)
+    stem.path.unlink()
     return path
 
 

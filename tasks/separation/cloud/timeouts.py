@@ -7,7 +7,7 @@ from pydantic import Field
 from tasks.contracts import Value
 
 
-class Bounds(Value):
+class Timeouts(Value):
     """Limits of single requests, in seconds and bytes a second."""
 
     connect_s: float = Field(default=10.0, gt=0, title="Time to connect")

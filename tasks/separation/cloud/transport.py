@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx
 
@@ -25,18 +25,22 @@ from tasks.net.retries import RetryPolicy, retrying_async
 from tasks.separation.cloud import bodies
 from tasks.separation.cloud.addresses import ServiceGuard, checked_base_url, origin
 from tasks.separation.cloud.answers import (
+    Answer,
     had_no_effect,
     network_fault,
     read_answer,
     refusal,
 )
-from tasks.separation.cloud.service import Answer, Repeat, Service
-from tasks.separation.cloud.timeouts import Bounds
+from tasks.separation.cloud.timeouts import Timeouts
 from tasks.separation.deadline import Watch
+
+if TYPE_CHECKING:
+    from tasks.separation.cloud.providers.base import CloudProvider
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRANSFERS_SHARE = 0.5
+Repeat = Literal["safe", "unsent", "never"]
 
 
 class Connections:
@@ -49,25 +53,27 @@ class Connections:
     """
 
     def __init__(
-        self, base_url: str, bounds: Bounds, transport: httpx.AsyncBaseTransport | None = None
+        self, base_url: str, timeouts: Timeouts, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self.bounds = bounds
-        self.transfers = asyncio.Semaphore(max(1, int(bounds.connections * _TRANSFERS_SHARE)))
+        self.timeouts = timeouts
+        self.transfers = asyncio.Semaphore(max(1, int(timeouts.connections * _TRANSFERS_SHARE)))
         self.client = httpx.AsyncClient(
-            timeout=httpx.Timeout(bounds.stall_s, connect=bounds.connect_s, pool=bounds.answer_s),
+            timeout=httpx.Timeout(
+                timeouts.stall_s, connect=timeouts.connect_s, pool=timeouts.answer_s
+            ),
             transport=transport
             or GuardedTransport(
                 ServiceGuard(base_url),
-                connections=bounds.connections,
-                connect_s=bounds.connect_s,
+                connections=timeouts.connections,
+                connect_s=timeouts.connect_s,
             ),
             headers={"user-agent": "stemwright"},
         )
 
 
 @dataclass(frozen=True)
-class HttpWire:
-    """The `Wire` of `service.py`, over one service's connections.
+class Transport:
+    """HTTP to one provider, over its connections.
 
     The key is sent to the service's own origin alone and appears in no log, error or repr.
 
@@ -77,7 +83,7 @@ class HttpWire:
         watch: The deadline and the stop flag of the track that it works for.
     """
 
-    service: Service
+    provider: CloudProvider
     connections: Connections
     policy: RetryPolicy
     level: int = logging.INFO
@@ -86,22 +92,22 @@ class HttpWire:
     @classmethod
     def to(
         cls,
-        service: Service,
+        provider: CloudProvider,
         *,
         policy: RetryPolicy | None = None,
-        bounds: Bounds | None = None,
+        timeouts: Timeouts | None = None,
         log_retries: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
-    ) -> HttpWire:
-        """A wire with connections of its own, to be closed; also an async context manager.
+    ) -> Transport:
+        """A transport with connections of its own, to be closed; also an async context manager.
 
         Raises:
             SettingsError: The service's address is none.
         """
-        base_url = checked_base_url(service.base_url)
+        base_url = checked_base_url(provider.base_url)
         return cls(
-            service,
-            Connections(base_url, bounds or Bounds(), transport),
+            provider,
+            Connections(base_url, timeouts or Timeouts(), transport),
             policy or RetryPolicy(),
             logging.INFO if log_retries else logging.DEBUG,
         )
@@ -111,12 +117,12 @@ class HttpWire:
         """How a log line about the track begins; nothing where there is no track."""
         return f"{self.watch.track}: " if self.watch else ""
 
-    def under(self, watch: Watch | None) -> HttpWire:
-        """The same wire for one track."""
+    def under(self, watch: Watch | None) -> Transport:
+        """The same transport for one track."""
         return replace(self, watch=watch)
 
-    def patient(self, tries: int) -> HttpWire:
-        """The same wire with at most so many tries of each request."""
+    def patient(self, tries: int) -> Transport:
+        """The same transport with at most so many tries of each request."""
         tries = min(tries, self.policy.max_retries)
         return replace(self, policy=self.policy.model_copy(update={"max_retries": tries}))
 
@@ -124,7 +130,7 @@ class HttpWire:
         """Close the connections."""
         await self.connections.client.aclose()
 
-    async def __aenter__(self) -> HttpWire:
+    async def __aenter__(self) -> Transport:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -143,11 +149,28 @@ class HttpWire:
         content: Path | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """As `Wire.send`.
+        """Send one request, again as far as repeating it does no harm.
+
+        Args:
+            method: As in HTTP.
+            url: Absolute, or a path under `base_url`.
+            asked_for: What it is about, for errors: "the job 7f3a".
+            repeat: `safe`: a repeated request changes nothing (GET, an upload, a submit with an
+                idempotency key). `unsent`: again only when the first certainly had no effect (no
+                connection, 429, 503); else `SubmitUnclear`. `never`: the caller asks again.
+            json: A body as JSON.
+            data: Form fields.
+            files: Multipart files by field, streamed from the disk.
+            content: A raw body, streamed from the disk.
+            headers: Further headers; those of `CloudProvider.auth` are added for its own origin.
+
+        Returns:
+            An answer of status 2xx.
 
         Raises:
+            KeyRejected, SourceRefused, NotAudio, RateLimited, ServiceError, NetworkError,
+            ProtocolError, SubmitUnclear: Whatever `CloudProvider.refusal` makes of a status.
             SourceMissing, SourceUnreadable: A file to send can't be read.
-            Others: As `Wire.send`.
         """
         target = self.absolute(url)
         named = {**(headers or {}), **self.auth_for(target)}
@@ -166,7 +189,7 @@ class HttpWire:
     def absolute(self, url: str) -> str:
         """A path under `base_url` as the URL that it means."""
         if url.startswith("/") and not url.startswith("//"):
-            return f"{self.service.base_url.rstrip('/')}{url}"
+            return f"{self.provider.base_url.rstrip('/')}{url}"
         return url
 
     def auth_for(self, url: str) -> dict[str, str]:
@@ -175,11 +198,11 @@ class HttpWire:
         Raises:
             ProtocolError: Not an http(s) URL.
         """
-        return self.service.auth() if origin(url) == origin(self.service.base_url) else {}
+        return self.provider.auth() if origin(url) == origin(self.provider.base_url) else {}
 
     def refusal(self, answer: Answer, asked_for: str) -> StemwrightError:
         """What a status other than 2xx means, in the service's words or in general."""
-        return self.service.refusal(answer, asked_for) or refusal(answer, asked_for)
+        return self.provider.refusal(answer, asked_for) or refusal(answer, asked_for)
 
     @asynccontextmanager
     async def exchange(
@@ -277,11 +300,11 @@ class HttpWire:
         data: Mapping[str, str] | None = None,
         body: bodies.Body | None = None,
     ) -> Answer:
-        bounds = self.connections.bounds
+        timeouts = self.connections.timeouts
         sent: dict[str, Any] = {"json": json, "data": data}
         if body:
             sent = {"content": body.chunks()}
-        time_s = bounds.upload_s(body.size) if body else bounds.answer_s
+        time_s = timeouts.upload_s(body.size) if body else timeouts.answer_s
         async with self.exchange(method, url, headers, time_s, **sent) as response:
             answer = await read_answer(response)
         if not 200 <= answer.status < 300:

@@ -105,12 +105,14 @@ class LocalSeparator(DeviceSeparator):
             log.info("measuring %s on %s, once", self.spec.name, self.device)
             tune(self.spec, self.device, options=self.options, tuning=self._tuning)
 
-    def equivalents(self, settings: SeparationSettings) -> tuple[str, ...]:
+    def accepted_ids(self, settings: SeparationSettings) -> tuple[str, ...]:
         """Of every precision, where it was left to us: tuning a machine makes no track anew."""
+        own = super().accepted_ids(settings)
         if self.options.precision != "auto":
-            return ()
+            return own
         classes = get_args(PrecisionClass)
-        return tuple(separation_id(self.spec, settings, precision=one) for one in classes)
+        others = (separation_id(self.spec, settings, precision=one) for one in classes)
+        return tuple(dict.fromkeys((*own, *others)))
 
     def _forget(self) -> None:
         self._model = self._batcher = None

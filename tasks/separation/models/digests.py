@@ -9,6 +9,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 
 def sha256_of(path: Path, *, fresh: bool = False) -> str:
     """A file's SHA-256 in hex.
@@ -29,14 +31,13 @@ def sha256_of(path: Path, *, fresh: bool = False) -> str:
 
 
 def cache_file() -> Path:
-    """Where digests are remembered: `$XDG_CACHE_HOME/stemwright/weights-sha256.json`."""
+    """Where digests are remembered: `weights-sha256.json` among the caches."""
     return cache_home() / "weights-sha256.json"
 
 
 def cache_home() -> Path:
-    """`$XDG_CACHE_HOME/stemwright`, else `~/.cache/stemwright`: what can be made anew."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "stemwright"
+    """Return where this system keeps what can be made anew: `~/.cache/stemwright` on Linux."""
+    return platformdirs.user_cache_path("stemwright")
 
 
 def _stamp(path: Path) -> list[int]:

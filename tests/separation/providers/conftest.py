@@ -21,10 +21,12 @@ from tasks.contracts import (
     StemSet,
     TrackRef,
 )
-from tasks.separation import CloudSeparator
-from tasks.separation.cloud import RetryPolicy
-from tasks.separation.cloud.providers import make_service
-from tasks.separation.cloud.service import Order, Service
+from tasks.net.retries import RetryPolicy
+from tasks.separation import CloudEngine
+from tasks.separation.cloud.jobs import ProviderRequest
+from tasks.separation.cloud.providers import make_provider
+from tasks.separation.cloud.providers.base import CloudProvider
+from tasks.separation.request import Callbacks, SeparationRequest
 from tests.separation.providers.upstream import KEY
 
 # The waits are real, so the longest is a few milliseconds.
@@ -57,8 +59,8 @@ class Case:
         return replace(self, format=format)
 
     @property
-    def service(self) -> Service:
-        return make_service(
+    def provider(self) -> CloudProvider:
+        return make_provider(
             self.name, base_url=self.base_url, api_key=SecretStr(self.key), options=self.options
         )
 
@@ -67,22 +69,30 @@ class Case:
         *,
         model: str = "htdemucs",
         format: StemFormat | None = None,
-        only: frozenset[str] | None = None,
+        only: frozenset[str] = frozenset(),
         settle: bool = False,
-        stop: Callable[[], bool] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> StemSet:
         settings = SeparationSettings(model=model, format=format or self.format)
-        separator = CloudSeparator(model, service=self.service, policy=HASTY)
+        separator = CloudEngine(model, provider=self.provider, policy=HASTY)
         try:
-            found = separator.separate(self.mixture, self.folder, settings, only=only, stop=stop)
+            found = separator.separate(
+                SeparationRequest(
+                    self.mixture,
+                    self.folder,
+                    settings,
+                    only=only,
+                    callbacks=Callbacks(stopping=stop),
+                )
+            )
             if settle:
-                separator.settled(self.mixture.track_id)
+                separator.release(self.mixture.track_id)
             return found
         finally:
             separator.close()
 
-    def order(self, duration_s: float, model: str = "htdemucs") -> Order:
-        return Order(
+    def request(self, duration_s: float, model: str = "htdemucs") -> ProviderRequest:
+        return ProviderRequest(
             path=self.mixture.path,
             stems=STEMS,
             model=model,
@@ -92,10 +102,10 @@ class Case:
         )
 
     def check(self, duration_s: float, model: str = "htdemucs") -> None:
-        self.service.check(self.order(duration_s, model))
+        self.provider.check(self.request(duration_s, model))
 
     def price_usd(self, duration_s: float) -> float:
-        return self.service.price_usd(self.order(duration_s))
+        return self.provider.price_usd(self.request(duration_s))
 
     def shares(self, found: StemSet) -> dict[str, float]:
         """What share of the mixture each stem is, sample by sample."""

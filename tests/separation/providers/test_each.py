@@ -77,7 +77,7 @@ def test_the_key_is_shown_nowhere(
     wrong = each.with_key("sk-very-secret")
     with caplog.at_level(logging.DEBUG), pytest.raises(KeyRejected) as caught:
         wrong.separate()
-    service = wrong.service
+    service = wrong.provider
     shown = (
         caplog.text + str(caught.value) + repr(caught.value) + repr(service) + str(vars(service))
     )
@@ -92,11 +92,11 @@ def test_without_a_key_nothing_is_sent(each: Case, server: Upstream) -> None:
 
 
 def test_settings_are_looked_at_without_any_audio(each: Case) -> None:
-    each.service.check(each.order(0.0).model_copy(update={"path": Path("no such file")}))
+    each.provider.check(each.request(0.0).model_copy(update={"path": Path("no such file")}))
 
 
 def test_its_published_address_is_the_default(each: Case) -> None:
-    assert each.at(each.name, "").service.base_url.startswith("https://")
+    assert each.at(each.name, "").provider.base_url.startswith("https://")
 
 
 def test_what_it_keeps_is_removed_once_settled(each: Case, server: Upstream) -> None:

@@ -20,9 +20,9 @@ from tasks.errors import (
     SourceRefused,
     SubmitUnclear,
 )
-from tasks.separation.cloud.providers import make_service
-from tasks.separation.cloud.service import ServiceJob
-from tasks.separation.cloud.transport import HttpWire
+from tasks.separation.cloud.jobs import ProviderJob
+from tasks.separation.cloud.providers import make_provider
+from tasks.separation.cloud.transport import Transport
 from tests.separation.providers.conftest import Case
 from tests.separation.providers.upstream import KEY, Call, Reply, Upstream, as_json, serving
 
@@ -279,7 +279,7 @@ def test_what_it_costs_before(lalal: Case) -> None:
 def test_a_price_or_pace_that_is_none_is_refused_before_anything_starts(option: str) -> None:
     key = SecretStr("k")
     with pytest.raises(SettingsError, match=f"{option} is 'cheap'"):
-        make_service("lalal", base_url="", api_key=key, options={option: "cheap"})
+        make_provider("lalal", base_url="", api_key=key, options={option: "cheap"})
 
 
 def test_options_are_known(lalal: Case) -> None:
@@ -288,18 +288,20 @@ def test_options_are_known(lalal: Case) -> None:
 
 
 def test_many_jobs_are_asked_for_in_one_request(lalal: Case, server: LalalServer) -> None:
-    async def main() -> list[ServiceJob | BaseException]:
-        service, order = lalal.service, lalal.order(0.25)
-        async with HttpWire.to(service) as wire:
+    async def main() -> list[ProviderJob | BaseException]:
+        provider, request = lalal.provider, lalal.request(0.25)
+        async with Transport.to(provider) as transport:
             jobs = [
-                await service.submit(wire, order.model_copy(update={"idempotency_key": str(n)}))
+                await provider.submit(
+                    transport, request.model_copy(update={"idempotency_key": str(n)})
+                )
                 for n in range(12)
             ]
             server.jobs[jobs[3].job_id]["odd"] = True
-            asks = (service.ask(wire, job, order) for job in jobs)
+            asks = (provider.ask(transport, job, request) for job in jobs)
             return await asyncio.gather(*asks, return_exceptions=True)
 
     told = asyncio.run(main())
     assert server.count("POST /api/v1/check/") == 1
     assert isinstance(told[3], ProtocolError)
-    assert [job.status for job in told if isinstance(job, ServiceJob)] == ["queued"] * 11
+    assert [job.status for job in told if isinstance(job, ProviderJob)] == ["queued"] * 11

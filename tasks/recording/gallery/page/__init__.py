@@ -54,7 +54,7 @@ def page(
     sound: str,
     pictured: int,
 ) -> str:
-    """The page's HTML.
+    """Return the page's HTML.
 
     Titles, genres and paths are strangers' words: the template escapes all, JSON in it can't end
     its script element, and the page's policy lets no script run but its own.
@@ -116,12 +116,15 @@ def _value(row: TrackRow, field: str) -> Any:
 
 
 def side_script(detail: Mapping[str, Any]) -> str:
-    """A file that hands one track's part to the page. A page from file:// may load nothing else."""
+    """Return a script that hands one track's part to the page.
+
+    A page from file:// may load nothing else.
+    """
     return f"stemwright.receive({_json(detail)});\n"
 
 
 def _policy(script: str) -> str:
-    """A content security policy: this page's script, its data and files beside it; no network."""
+    """Return a content security policy: this script, its data and files beside it; no network."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return "; ".join(
         (

@@ -1,54 +1,59 @@
-"""The services that can be asked, by the name that settings call them."""
+"""The providers that can be asked, by the name that settings call them.
+
+A file here whose name stands in `_SHIPPED`, or a subclass of `providers.base.CloudProvider`
+anywhere else that was imported, is one.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from tasks.errors import SettingsError
-from tasks.separation.cloud.service import Service
 
-_HOMES = {
-    "stemwright": "Stemwright",
-    "lalal": "Lalal",
-    "music_ai": "MusicAi",
-    "audioshake": "AudioShake",
-    "replicate": "Replicate",
-    "fal": "Fal",
-}
-SERVICES = tuple(_HOMES)
+if TYPE_CHECKING:
+    from tasks.separation.cloud.providers.base import CloudProvider
+
+_SHIPPED = ("stemwright", "lalal", "music_ai", "audioshake", "replicate", "fal")
+PROVIDERS: dict[str, type[CloudProvider]] = {}
+"""The classes that were imported so far; each puts itself here."""
 
 
-def make_service(
+def provider_names() -> tuple[str, ...]:
+    """Return the names that settings may use."""
+    return tuple(dict.fromkeys((*_SHIPPED, *PROVIDERS)))
+
+
+def make_provider(
     name: str,
     *,
     base_url: str = "",
     api_key: SecretStr | str = "",
     options: Mapping[str, str] | None = None,
-) -> Service:
-    """The dialect of a service.
+) -> CloudProvider:
+    """Make the provider of a name; asks nobody.
 
     Args:
-        name: One of `SERVICES`.
-        base_url: By default the service's published address, where it has one.
+        name: One of `provider_names()`.
+        base_url: By default the provider's published address, where it has one.
         api_key: Its key.
-        options: What else the dialect takes; its class says.
+        options: What else it takes; its class says.
 
     Raises:
-        SettingsError: No such service, or an option or address that it can't use.
+        SettingsError: No such provider, or an option or address that it can't use.
     """
-    if name not in _HOMES:
-        near = difflib.get_close_matches(name, SERVICES, n=1)
+    names = provider_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
         raise SettingsError(
             f"engine.service is {name[:80]!r}, which isn't known.",
-            remedy=f"Did you mean {near[0]}?" if near else f"There are {', '.join(SERVICES)}.",
+            remedy=f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}.",
         )
-    home = import_module(f"{__name__}.{name}")
+    if name not in PROVIDERS:
+        import_module(f"{__name__}.{name}")
     key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-    service: Service = getattr(home, _HOMES[name])(
-        base_url=base_url, api_key=key, options=options or {}
-    )
-    return service
+    return PROVIDERS[name](base_url=base_url, api_key=key, options=options or {})

@@ -16,15 +16,16 @@ from typing import ClassVar
 from pydantic import RootModel
 
 from tasks.errors import SettingsError, SourceRefused, SubmitUnclear
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.providers.base import (
     DEMUCS_STEMS,
-    Dialect,
+    CloudProvider,
     Reply,
     failed,
     unknown_status,
     url_part,
 )
-from tasks.separation.cloud.service import Order, ServiceJob, Wire
+from tasks.separation.cloud.transport import Transport
 
 _MAX_DURATION_S = 3 * 3600.0
 _PAGE = 50
@@ -65,7 +66,7 @@ class _Tasks(RootModel[list[_Task]]):
     pass
 
 
-class AudioShake(Dialect):
+class AudioShake(CloudProvider):
     """AudioShake.
 
     Options: `usd_per_credit` (0 where nobody tells: its price is the account's own),
@@ -86,9 +87,9 @@ class AudioShake(Dialect):
     def auth(self) -> dict[str, str]:
         return {"x-api-key": self._key.get_secret_value()}
 
-    def check(self, order: Order) -> None:
-        super().check(order)
-        if {"other", "guitar"} <= set(order.stems) and self.stem_names["other"] == "other":
+    def check(self, request: ProviderRequest) -> None:
+        super().check(request)
+        if {"other", "guitar"} <= set(request.stems) and self.stem_names["other"] == "other":
             raise SettingsError(
                 "audioshake's `other` holds guitar and piano too, so that the stems would not "
                 "sum to the track.",
@@ -96,68 +97,72 @@ class AudioShake(Dialect):
                 remedy="Use a model of four stems, or set engine.service_options "
                 "(stem.other: other-x-guitar).",
             )
-        if order.duration_s > _MAX_DURATION_S:
+        if request.duration_s > _MAX_DURATION_S:
             raise SourceRefused(
                 "audioshake takes no track over 3 h.",
                 stage="separate",
                 remedy="Separate this track with another engine.",
             )
 
-    async def submit(self, wire: Wire, order: Order) -> ServiceJob:
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
         # An earlier run may have been killed, or not been answered, after it had submitted.
-        if earlier := await self._find(wire, order, pages=1):
-            return ServiceJob(job_id=earlier.id, status="queued")
-        self.fits(order)
-        upload = await wire.send(
+        if earlier := await self._find(transport, request, pages=1):
+            return ProviderJob(job_id=earlier.id, status="queued")
+        self.fits(request)
+        upload = await transport.send(
             "POST",
             "/assets",
             asked_for="the upload",
             repeat="safe",
-            files={"file": order.path},
+            files={"file": request.path},
         )
         asset = upload.parsed(_Asset).id
         variant = {"variant": self.options["variant"]} if self.options["variant"] else {}
         wanted = {
             "assetId": asset,
-            "metadata": order.idempotency_key,
+            "metadata": request.idempotency_key,
             "targets": [
-                {"model": self.stem_names[stem], "formats": [self.format_of(order)], **variant}
-                for stem in order.stems
+                {"model": self.stem_names[stem], "formats": [self.format_of(request)], **variant}
+                for stem in request.stems
             ],
         }
         try:
-            answer = await wire.send(
-                "POST", "/tasks", asked_for=order.path.name, repeat="unsent", json=wanted
+            answer = await transport.send(
+                "POST", "/tasks", asked_for=request.path.name, repeat="unsent", json=wanted
             )
             task = answer.parsed(_Task)
         except SubmitUnclear:
-            found = await self._find(wire, order, pages=_PAGES)
+            found = await self._find(transport, request, pages=_PAGES)
             if found is None:
                 raise
             task = found
-        return ServiceJob(job_id=task.id, status="queued")
+        return ProviderJob(job_id=task.id, status="queued")
 
-    async def ask(self, wire: Wire, job: ServiceJob, order: Order) -> ServiceJob:
-        answer = await wire.send(
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
+        answer = await transport.send(
             "GET",
             f"/tasks/{url_part(job.job_id)}",
             asked_for=f"the job {job.job_id}",
             repeat="never",
         )
-        return self._read(job, order, answer.parsed(_Task), answer.body)
+        return self._read(job, request, answer.parsed(_Task), answer.body)
 
-    async def forget(self, wire: Wire, job: ServiceJob) -> None:
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
         """Nothing: it offers no way to cancel a task; assets go after 72 hours."""
 
-    def price_usd(self, order: Order) -> float:
+    def price_usd(self, request: ProviderRequest) -> float:
         """Whole minutes, rounded up, times stems."""
-        minutes = math.ceil(order.duration_s / 60)
+        minutes = math.ceil(request.duration_s / 60)
         rate = self.number("credits_per_minute") * self.number("usd_per_credit")
-        return minutes * len(order.stems) * rate
+        return minutes * len(request.stems) * rate
 
-    async def _find(self, wire: Wire, order: Order, pages: int) -> _Task | None:
+    async def _find(
+        self, transport: Transport, request: ProviderRequest, pages: int
+    ) -> _Task | None:
         for page in range(pages):
-            answer = await wire.send(
+            answer = await transport.send(
                 "GET",
                 f"/tasks?skip={page * _PAGE}&take={_PAGE}",
                 asked_for="the list of tasks",
@@ -165,14 +170,16 @@ class AudioShake(Dialect):
             )
             tasks = answer.parsed(_Tasks).root
             for task in tasks:
-                if task.metadata == order.idempotency_key:
+                if task.metadata == request.idempotency_key:
                     return task
             if len(tasks) < _PAGE:
                 break
         return None
 
-    def _read(self, job: ServiceJob, order: Order, task: _Task, body: bytes) -> ServiceJob:
-        ours = {self.stem_names[stem]: stem for stem in order.stems}
+    def _read(
+        self, job: ProviderJob, request: ProviderRequest, task: _Task, body: bytes
+    ) -> ProviderJob:
+        ours = {self.stem_names[stem]: stem for stem in request.stems}
         urls: dict[str, str] = {}
         faults: dict[str, str] = {}
         for target in task.targets:
@@ -183,7 +190,7 @@ class AudioShake(Dialect):
                 continue
             if target.status == "error":
                 faults[stem] = _words(target.error)
-            outputs = [o for o in target.output or [] if o.format == self.format_of(order)]
+            outputs = [o for o in target.output or [] if o.format == self.format_of(request)]
             if outputs:
                 own = [output for output in outputs if output.name == target.model]
                 urls[stem] = (own or outputs)[0].link

@@ -1,4 +1,8 @@
-"""What the dialects of foreign services share: their options, stem names and ways to refuse."""
+"""What a separation provider is to us: one class, which each file beside this one fills.
+
+It maps a provider's words to ours and nothing else. Retries, polling, the jobs under way, downloads
+and the safety of URLs are the client's; HTTP itself is the transport's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import difflib
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -20,8 +25,10 @@ from tasks.errors import (
     SourceRefused,
     StemwrightError,
 )
-from tasks.separation.cloud.answers import broken
-from tasks.separation.cloud.service import Answer, Order, ServiceJob
+from tasks.separation.cloud.answers import Answer, broken
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.providers import PROVIDERS
+from tasks.separation.cloud.transport import Transport
 from tasks.separation.models.registry import KNOWN_MODELS
 from tasks.separation.models.unblend_registry import UNBLEND_MODELS
 
@@ -48,8 +55,20 @@ class Reply(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class Dialect:
-    """One foreign service: its key, its options and its names for our stems.
+class CloudProvider(ABC):
+    """One provider: its key, its options and its names for our stems.
+
+    Holds no connection and no state of a job. A subclass with a `name` is known by it to settings,
+    reports and the command from then on.
+
+    Attributes:
+        name: What settings and reports call it.
+        address: Its published address, where it has one.
+        defaults: Its options and their usual values.
+        stems: Its names for our stems.
+        formats: In which it gives stems.
+        most_bytes: The largest upload that it takes.
+        free_prefixes: Options with any name after this.
 
     Args:
         base_url: By default the service's published address.
@@ -57,8 +76,7 @@ class Dialect:
         options: `engine.service_options`; `stem.OURS=THEIRS` renames a stem.
 
     Raises:
-        SettingsError: An option that the service's dialect doesn't have, or a price or length that
-            is none.
+        SettingsError: An option that it doesn't have, or a price or length that is none.
     """
 
     name: str = ""
@@ -68,6 +86,10 @@ class Dialect:
     formats: ClassVar[tuple[StemFormat, ...]] = ("wav", "flac")
     most_bytes: ClassVar[int] = 10 * 1024**3
     free_prefixes: ClassVar[tuple[str, ...]] = ("stem.",)
+
+    def __init_subclass__(cls) -> None:
+        if cls.name:
+            PROVIDERS[cls.name] = cls
 
     def __init__(
         self, *, base_url: str = "", api_key: SecretStr, options: Mapping[str, str] = {}
@@ -87,25 +109,58 @@ class Dialect:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
 
-    def check(self, order: Order) -> None:
-        """Refuse an order that the service can't fill, with the remedy."""
+    @abstractmethod
+    def auth(self) -> dict[str, str]:
+        """Return the headers that carry the key."""
+
+    @abstractmethod
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
+        """Upload the audio and have it separated, never paid for twice."""
+
+    @abstractmethod
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
+        """Return the job as it stands, with fresh URLs; one request where the provider allows it.
+
+        The handle may change: where a provider gives a whole job up over one stem, the rest is
+        ordered anew under the same job id. It is kept, so that a later run goes on with it.
+
+        Raises:
+            SourceRefused, NotAudio: The provider gave the track up; the job is no use any more.
+        """
+
+    @abstractmethod
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
+        """Cancel the job, or remove what the provider keeps of it, where it offers that."""
+
+    def price_usd(self, request: ProviderRequest) -> float:
+        """Return what a request will cost by the published prices; 0 where it's free."""
+        return 0.0
+
+    def check(self, request: ProviderRequest) -> None:
+        """Refuse, before anything is sent, what the provider can't make.
+
+        Raises:
+            SettingsError: It has no such stem or model, or an option is missing.
+        """
         if not self._key.get_secret_value():
             raise SettingsError(
                 f"{self.name} needs an API key.", remedy="Set engine.api_key.", stage="separate"
             )
-        strangers = [stem for stem in order.stems if stem not in self.stem_names]
+        strangers = [stem for stem in request.stems if stem not in self.stem_names]
         if strangers:
             raise SettingsError(
-                f"{self.name} has no stem {', '.join(strangers)} of {order.model}; it has "
+                f"{self.name} has no stem {', '.join(strangers)} of {request.model}; it has "
                 f"{', '.join(self.stem_names)}.",
                 stage="separate",
                 remedy=f"Ask for other stems, or name its own in {_OPTIONS} "
                 f"(stem.{strangers[0]}: …).",
             )
 
-    def fits(self, order: Order) -> None:
+    def fits(self, request: ProviderRequest) -> None:
         """Refuse a file that the service takes none as large as, before it is uploaded."""
-        size = order.path.stat().st_size
+        size = request.path.stat().st_size
         if size > self.most_bytes:
             raise SourceRefused(
                 f"{self.name} takes no file over {self.most_bytes >> 20} MiB; this has "
@@ -114,13 +169,16 @@ class Dialect:
                 remedy="Separate this track with another engine.",
             )
 
-    def format_of(self, order: Order) -> StemFormat:
+    def format_of(self, request: ProviderRequest) -> StemFormat:
         """What to ask for: the format that is wanted, else a lossless one that the service has."""
-        return order.format if order.format in self.formats else self.formats[0]
+        return request.format if request.format in self.formats else self.formats[0]
 
     def refusal(self, answer: Answer, asked_for: str) -> StemwrightError | None:
-        """402 is an account used up, and so is a 403 that speaks of money; 400 and 422 are our
-        order's fault; the rest as usual."""
+        """Return the error that a status other than 2xx stands for; None for the usual meaning.
+
+        402 is an account used up, and so is a 403 that speaks of money; 400 and 422 are our
+        request's fault.
+        """
         said = words_of(answer)
         spent = answer.status == 403 and _MONEY.search(said)
         if answer.status == 402 or spent:
@@ -158,22 +216,28 @@ class Dialect:
 
     def _no_such_option(self, option: str) -> SettingsError:
         known = sorted({*self.defaults, *(f"{prefix}NAME" for prefix in self.free_prefixes)})
+        if not known:
+            said = f"{self.name} has no option {option[:80]!r}."
+            return SettingsError(said, remedy=f"Remove {_OPTIONS}.")
         near = difflib.get_close_matches(option, known, n=1)
         hint = f"; near is {near[0]}" if near else f"; there are {', '.join(known)}"
         return SettingsError(f"{self.name} has no option {option[:80]!r}{hint}.")
 
 
-def model_stems(order: Order) -> tuple[str, ...]:
-    """Every stem of the order's model, asked for or not."""
-    if order.all_stems:
-        return order.stems
-    known = KNOWN_MODELS.get(order.model) or UNBLEND_MODELS.get(order.model)
+def known_stems(model: str) -> tuple[str, ...]:
+    """Return the stems of a model; the usual four of one that we don't know."""
+    known = KNOWN_MODELS.get(model) or UNBLEND_MODELS.get(model)
     return known.stems if known else STEMS
 
 
-def upload_name(order: Order) -> str:
+def model_stems(request: ProviderRequest) -> tuple[str, ...]:
+    """Return every stem of the request's model, asked for or not."""
+    return request.stems if request.all_stems else known_stems(request.model)
+
+
+def upload_name(request: ProviderRequest) -> str:
     """What the upload is called: nothing of the track's own name, which may be anything."""
-    suffix = order.path.suffix
+    suffix = request.path.suffix
     return f"mixture{suffix}" if re.fullmatch(r"\.[A-Za-z0-9]+", suffix) else "mixture"
 
 
@@ -217,7 +281,7 @@ def unknown_status(name: str, status: str, body: bytes) -> StemwrightError:
     return broken(f"{name} gave a job the status {status[:60]!r}", body)
 
 
-def failed(job: ServiceJob, said: str | None) -> ServiceJob:
+def failed(job: ProviderJob, said: str | None) -> ProviderJob:
     """The job, failed for good, in the service's words."""
     words = said or "the service doesn't say why"
     return job.model_copy(

@@ -18,18 +18,19 @@ from urllib.parse import urlsplit
 from pydantic import RootModel
 
 from tasks.errors import NotAudio, SettingsError, SourceRefused, StemwrightError
-from tasks.separation.cloud.answers import JobFailed
+from tasks.separation.cloud.answers import Answer, JobFailed
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.providers.base import (
     DEMUCS_MODELS,
     DEMUCS_STEMS,
-    Dialect,
+    CloudProvider,
     Reply,
     failed,
     unknown_status,
     upload_name,
     words_of,
 )
-from tasks.separation.cloud.service import Answer, Order, ServiceJob, Wire
+from tasks.separation.cloud.transport import Transport
 
 _RESULT = "the result of the job"
 _TOO_MUCH = ("file_too_large", "audio_duration_too_long", "audio_duration_too_short")
@@ -58,7 +59,7 @@ class _Result(RootModel[dict[str, Any]]):
     pass
 
 
-class Fal(Dialect):
+class Fal(CloudProvider):
     """fal.ai.
 
     Options: `endpoint`, `storage_url`, `model` (instead of ours), `usd_per_second` of a track,
@@ -81,11 +82,11 @@ class Fal(Dialect):
     def auth(self) -> dict[str, str]:
         return {"authorization": f"Key {self._key.get_secret_value()}"}
 
-    def check(self, order: Order) -> None:
-        super().check(order)
-        if not self.options["model"] and order.model not in DEMUCS_MODELS:
+    def check(self, request: ProviderRequest) -> None:
+        super().check(request)
+        if not self.options["model"] and request.model not in DEMUCS_MODELS:
             raise SettingsError(
-                f"fal runs {', '.join(DEMUCS_MODELS)}; {order.model} is asked for.",
+                f"fal runs {', '.join(DEMUCS_MODELS)}; {request.model} is asked for.",
                 stage="separate",
                 remedy="Set separation.model to one of them, or engine.service_options.model.",
             )
@@ -98,24 +99,24 @@ class Fal(Dialect):
                 "no https address."
             )
 
-    async def submit(self, wire: Wire, order: Order) -> ServiceJob:
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
         keep = {"expiration_duration_seconds": int(self.number("expires_seconds"))}
         lifecycle = {"x-fal-object-lifecycle-preference": json.dumps(keep)}
-        answer = await wire.send(
+        answer = await transport.send(
             "POST",
             f"/{self.options['endpoint']}",
-            asked_for=order.path.name,
+            asked_for=request.path.name,
             repeat="unsent",
             json={
-                "audio_url": await self._upload(wire, order, lifecycle),
-                "model": self.options["model"] or order.model,
-                "stems": list(order.stems),
-                "output_format": self.format_of(order),
+                "audio_url": await self._upload(transport, request, lifecycle),
+                "model": self.options["model"] or request.model,
+                "stems": list(request.stems),
+                "output_format": self.format_of(request),
             },
             headers=lifecycle,
         )
         queued = answer.parsed(_Queued)
-        return ServiceJob(
+        return ProviderJob(
             job_id=queued.request_id,
             status="queued",
             handle={
@@ -125,8 +126,10 @@ class Fal(Dialect):
             },
         )
 
-    async def ask(self, wire: Wire, job: ServiceJob, order: Order) -> ServiceJob:
-        answer = await wire.send(
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
+        answer = await transport.send(
             "GET", job.handle["status"], asked_for=f"the job {job.job_id}", repeat="never"
         )
         found = answer.parsed(_Status)
@@ -139,7 +142,7 @@ class Fal(Dialect):
         if found.status != "COMPLETED":
             raise unknown_status(self.name, found.status, answer.body)
         try:
-            result = await wire.send(
+            result = await transport.send(
                 "GET",
                 job.handle["response"],
                 asked_for=f"{_RESULT} {job.job_id}",
@@ -149,12 +152,12 @@ class Fal(Dialect):
             return failed(job, error.cause)
         if result.status == 202:
             return job.model_copy(update={"status": "processing"})
-        return self._complete(job, order, result.parsed(_Result).root)
+        return self._complete(job, request, result.parsed(_Result).root)
 
-    async def forget(self, wire: Wire, job: ServiceJob) -> None:
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
         """Cancels what still runs; the rest expires."""
         if job.status in ("queued", "processing") and (url := job.handle.get("cancel")):
-            await wire.send("PUT", url, asked_for=f"the job {job.job_id}", repeat="safe")
+            await transport.send("PUT", url, asked_for=f"the job {job.job_id}", repeat="safe")
 
     def refusal(self, answer: Answer, asked_for: str) -> StemwrightError | None:
         said = words_of(answer)
@@ -168,39 +171,43 @@ class Fal(Dialect):
             return JobFailed(f"{said} ({answer.status})", stage="separate")
         return super().refusal(answer, asked_for)
 
-    def price_usd(self, order: Order) -> float:
-        return order.duration_s * self.number("usd_per_second")
+    def price_usd(self, request: ProviderRequest) -> float:
+        return request.duration_s * self.number("usd_per_second")
 
-    async def _upload(self, wire: Wire, order: Order, lifecycle: dict[str, str]) -> str:
-        kind = mimetypes.guess_type(order.path.name)[0] or "application/octet-stream"
+    async def _upload(
+        self, transport: Transport, request: ProviderRequest, lifecycle: dict[str, str]
+    ) -> str:
+        kind = mimetypes.guess_type(request.path.name)[0] or "application/octet-stream"
         storage = self.options["storage_url"].rstrip("/")
-        answer = await wire.send(
+        answer = await transport.send(
             "POST",
             f"{storage}/storage/upload/initiate?storage_type=gcs",
             asked_for="an upload",
             repeat="safe",
-            json={"content_type": kind, "file_name": upload_name(order)},
-            # fal's own second address: the wire adds the key at the first alone.
+            json={"content_type": kind, "file_name": upload_name(request)},
+            # fal's own second address: the transport adds the key at the first alone.
             headers={**self.auth(), **lifecycle},
         )
         where = answer.parsed(_Initiated)
-        await wire.send(
+        await transport.send(
             "PUT",
             where.upload_url,
             asked_for="the upload",
             repeat="safe",
-            content=order.path,
+            content=request.path,
             headers={"content-type": kind},
         )
         return where.file_url
 
-    def _complete(self, job: ServiceJob, order: Order, result: dict[str, Any]) -> ServiceJob:
+    def _complete(
+        self, job: ProviderJob, request: ProviderRequest, result: dict[str, Any]
+    ) -> ProviderJob:
         urls = {}
-        for stem in order.stems:
+        for stem in request.stems:
             file = result.get(stem)
             if isinstance(file, dict) and isinstance(file.get("url"), str):
                 urls[stem] = file["url"]
-        cost = self.price_usd(order)
+        cost = self.price_usd(request)
         return job.model_copy(update={"status": "complete", "stems": urls, "cost_usd": cost})
 
 

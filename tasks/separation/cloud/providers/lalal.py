@@ -19,9 +19,10 @@ from weakref import WeakKeyDictionary
 from pydantic import SecretStr
 
 from tasks.errors import BudgetSpent, SourceRefused, StemwrightError, SubmitUnclear
-from tasks.separation.cloud.answers import broken
+from tasks.separation.cloud.answers import Answer, broken
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.providers.base import (
-    Dialect,
+    CloudProvider,
     Reply,
     code_of,
     failed,
@@ -30,8 +31,8 @@ from tasks.separation.cloud.providers.base import (
     upload_name,
     words_of,
 )
-from tasks.separation.cloud.providers.checks import SharedChecks
-from tasks.separation.cloud.service import Answer, Order, ServiceJob, Wire
+from tasks.separation.cloud.shared_checks import SharedChecks
+from tasks.separation.cloud.transport import Transport
 
 _MOST_TASKS = 200
 _REST = "other"
@@ -75,7 +76,7 @@ class _Check(Reply):
     result: dict[str, Any]
 
 
-class Lalal(Dialect):
+class Lalal(CloudProvider):
     """LALAL.AI.
 
     Options: `splitter` and `extraction_level` as its API has them; `checks_per_minute` that it
@@ -111,33 +112,35 @@ class Lalal(Dialect):
     def auth(self) -> dict[str, str]:
         return {"x-license-key": self._key.get_secret_value()}
 
-    def check(self, order: Order) -> None:
-        super().check(order)
+    def check(self, request: ProviderRequest) -> None:
+        super().check(request)
         # What is left over is the model's `other` only if all its other stems can be taken out.
-        super().check(order.model_copy(update={"stems": self._named(order)}))
+        super().check(request.model_copy(update={"stems": self._named(request)}))
 
-    async def submit(self, wire: Wire, order: Order) -> ServiceJob:
-        self.fits(order)
-        upload = await wire.send(
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
+        self.fits(request)
+        upload = await transport.send(
             "POST",
             "/upload/",
             asked_for="the upload",
             repeat="safe",
-            content=order.path,
+            content=request.path,
             headers={
                 "content-type": "application/octet-stream",
-                "content-disposition": f"attachment; filename={upload_name(order)}",
+                "content-disposition": f"attachment; filename={upload_name(request)}",
             },
         )
         source = upload.parsed(_Upload).id
-        stems = self._named(order)
-        task = await self._split(wire, order, source, stems)
+        stems = self._named(request)
+        task = await self._split(transport, request, source, stems)
         handle = {"source": source, "task": task, "stems": ",".join(stems), "absent": ""}
-        return ServiceJob(job_id=task, status="queued", handle=handle)
+        return ProviderJob(job_id=task, status="queued", handle=handle)
 
-    async def ask(self, wire: Wire, job: ServiceJob, order: Order) -> ServiceJob:
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
         task = job.handle.get("task", job.job_id)
-        said = await self._shared().ask(task, lambda tasks: self._check(wire, tasks))
+        said = await self._shared().ask(task, lambda tasks: self._check(transport, tasks))
         if said is None:
             raise broken(f"it answered nothing about the job {task}", b"")
         state = said.parsed(_State)
@@ -145,17 +148,17 @@ class Lalal(Dialect):
             status: Literal["queued", "processing"] = "processing" if state.progress else "queued"
             return job.model_copy(update={"status": status})
         if state.status == "success" and state.result:
-            return self._complete(job, order, state.result)
+            return self._complete(job, request, state.result)
         if state.status == "error" and isinstance(state.error, _Error):
-            return await self._error(wire, job, order, state.error)
+            return await self._error(transport, job, request, state.error)
         if state.status in ("cancelled", "server_error"):
             return failed(job, state.error if isinstance(state.error, str) else state.status)
         raise unknown_status(self.name, state.status, said.body)
 
-    async def forget(self, wire: Wire, job: ServiceJob) -> None:
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
         """Deletes the upload and its tracks, which cancels what still runs."""
         if source := job.handle.get("source"):
-            await wire.send(
+            await transport.send(
                 "POST",
                 "/delete/",
                 asked_for=f"the upload of {job.job_id}",
@@ -177,17 +180,17 @@ class Lalal(Dialect):
             return error
         return super().refusal(answer, asked_for)
 
-    def price_usd(self, order: Order) -> float:
+    def price_usd(self, request: ProviderRequest) -> float:
         """Minutes times the stems that have to be taken out, `other` being what is left."""
-        return self._charge(order.duration_s, len(self._named(order)))
+        return self._charge(request.duration_s, len(self._named(request)))
 
     def _charge(self, duration_s: float, stems: int) -> float:
         return duration_s / 60 * stems * self.number("usd_per_minute")
 
-    def _named(self, order: Order) -> tuple[str, ...]:
-        if _REST not in order.stems:
-            return order.stems
-        return tuple(stem for stem in model_stems(order) if stem != _REST)
+    def _named(self, request: ProviderRequest) -> tuple[str, ...]:
+        if _REST not in request.stems:
+            return request.stems
+        return tuple(stem for stem in model_stems(request) if stem != _REST)
 
     def _shared(self) -> SharedChecks[Answer]:
         loop = asyncio.get_running_loop()
@@ -196,8 +199,8 @@ class Lalal(Dialect):
             self._checks[loop] = SharedChecks(interval_s, _MOST_TASKS)
         return self._checks[loop]
 
-    async def _check(self, wire: Wire, tasks: Sequence[str]) -> dict[str, Answer]:
-        answer = await wire.send(
+    async def _check(self, transport: Transport, tasks: Sequence[str]) -> dict[str, Answer]:
+        answer = await transport.send(
             "POST",
             "/check/",
             asked_for=f"the job {tasks[0]}",
@@ -211,39 +214,43 @@ class Lalal(Dialect):
             for task, state in states.items()
         }
 
-    async def _split(self, wire: Wire, order: Order, source: str, stems: tuple[str, ...]) -> str:
-        answer = await wire.send(
+    async def _split(
+        self, transport: Transport, request: ProviderRequest, source: str, stems: tuple[str, ...]
+    ) -> str:
+        answer = await transport.send(
             "POST",
             "/split/multistem/",
-            asked_for=order.path.name,
+            asked_for=request.path.name,
             repeat="safe",
             json={
                 "source_id": source,
-                "idempotency_key": _uuid4(order.idempotency_key, self.options["salt"], *stems),
+                "idempotency_key": _uuid4(request.idempotency_key, self.options["salt"], *stems),
                 "presets": {
                     "stem_list": [self.stem_names[stem] for stem in stems],
                     "splitter": self.options["splitter"],
                     "extraction_level": self.options["extraction_level"],
-                    "encoder_format": self.format_of(order),
+                    "encoder_format": self.format_of(request),
                 },
             },
         )
         return answer.parsed(_Task).task_id
 
-    def _complete(self, job: ServiceJob, order: Order, result: _Tracks) -> ServiceJob:
-        ours = {self.stem_names[stem]: stem for stem in order.stems if stem != _REST}
+    def _complete(self, job: ProviderJob, request: ProviderRequest, result: _Tracks) -> ProviderJob:
+        ours = {self.stem_names[stem]: stem for stem in request.stems if stem != _REST}
         urls = {}
         for track in result.tracks:
             stem = _REST if track.type == "back" else ours.get(track.label, "")
-            if stem in order.stems:
+            if stem in request.stems:
                 urls[stem] = track.url
-        absent = tuple(stem for stem in _listed(job, "absent") if stem in order.stems)
+        absent = tuple(stem for stem in _listed(job, "absent") if stem in request.stems)
         cost = self._charge(result.duration, len(_listed(job, "stems")))
         return job.model_copy(
             update={"status": "complete", "stems": urls, "absent": absent, "cost_usd": cost}
         )
 
-    async def _error(self, wire: Wire, job: ServiceJob, order: Order, error: _Error) -> ServiceJob:
+    async def _error(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest, error: _Error
+    ) -> ProviderJob:
         stems = _listed(job, "stems")
         missed = _not_detected(error.detail, stems)
         if not missed:
@@ -251,8 +258,8 @@ class Lalal(Dialect):
         absent = (*_listed(job, "absent"), missed)
         rest = tuple(stem for stem in stems if stem != missed)
         if not rest:
-            return _nothing_found(job, order, absent)
-        task = await self._split(wire, order, job.handle["source"], rest)
+            return _nothing_found(job, request, absent)
+        task = await self._split(transport, request, job.handle["source"], rest)
         handle = {
             **job.handle,
             "task": task,
@@ -278,7 +285,7 @@ def _uuid4(*of: str) -> str:
     return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
-def _listed(job: ServiceJob, what: str) -> tuple[str, ...]:
+def _listed(job: ProviderJob, what: str) -> tuple[str, ...]:
     return tuple(filter(None, job.handle.get(what, "").split(",")))
 
 
@@ -291,9 +298,11 @@ def _not_detected(said: str, stems: tuple[str, ...]) -> str:
     return named[0] if named else stems[0] if len(stems) == 1 else ""
 
 
-def _nothing_found(job: ServiceJob, order: Order, absent: tuple[str, ...]) -> ServiceJob:
+def _nothing_found(
+    job: ProviderJob, request: ProviderRequest, absent: tuple[str, ...]
+) -> ProviderJob:
     # With nothing to take out there is no back track either: the mixture is all `other`.
-    broken_ = {_REST: "LALAL.AI found no stem to take out"} if _REST in order.stems else {}
-    found = tuple(stem for stem in absent if stem in order.stems)
+    broken_ = {_REST: "LALAL.AI found no stem to take out"} if _REST in request.stems else {}
+    found = tuple(stem for stem in absent if stem in request.stems)
     told = {"stems": {}, "absent": found, "broken": broken_, "cost_usd": 0.0}
     return job.model_copy(update={"status": "complete", **told})

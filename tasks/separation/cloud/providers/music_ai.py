@@ -16,15 +16,16 @@ from urllib.parse import quote
 from pydantic import RootModel
 
 from tasks.errors import SettingsError, SourceRefused, SubmitUnclear
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.providers.base import (
     DEMUCS_STEMS,
-    Dialect,
+    CloudProvider,
     Reply,
     failed,
     unknown_status,
     url_part,
 )
-from tasks.separation.cloud.service import Order, ServiceJob, Wire
+from tasks.separation.cloud.transport import Transport
 
 _PAGE = 50
 _PAGES = 4
@@ -63,7 +64,7 @@ class _Jobs(RootModel[list[_Job]]):
     pass
 
 
-class MusicAi(Dialect):
+class MusicAi(CloudProvider):
     """Music.AI.
 
     Options: `workflow` (its slug, needed; it should make WAV or FLAC), `stem.vocals=…` for outputs
@@ -78,8 +79,8 @@ class MusicAi(Dialect):
     def auth(self) -> dict[str, str]:
         return {"authorization": self._key.get_secret_value()}
 
-    def check(self, order: Order) -> None:
-        super().check(order)
+    def check(self, request: ProviderRequest) -> None:
+        super().check(request)
         if not self.options["workflow"]:
             raise SettingsError(
                 "music_ai runs a workflow of your account, and none is named.",
@@ -87,34 +88,36 @@ class MusicAi(Dialect):
                 remedy="Set engine.service_options.workflow to its slug.",
             )
 
-    async def submit(self, wire: Wire, order: Order) -> ServiceJob:
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
         # An earlier run may have been killed, or not been answered, after it had submitted.
-        if earlier := await self._find(wire, order, pages=1):
-            return ServiceJob(job_id=earlier.id, status="queued")
-        where = await wire.send("GET", "/upload", asked_for="an upload", repeat="safe")
+        if earlier := await self._find(transport, request, pages=1):
+            return ProviderJob(job_id=earlier.id, status="queued")
+        where = await transport.send("GET", "/upload", asked_for="an upload", repeat="safe")
         upload = where.parsed(_Upload)
-        await wire.send(
-            "PUT", upload.uploadUrl, asked_for="the upload", repeat="safe", content=order.path
+        await transport.send(
+            "PUT", upload.uploadUrl, asked_for="the upload", repeat="safe", content=request.path
         )
         wanted = {
-            "name": order.idempotency_key,
+            "name": request.idempotency_key,
             "workflow": self.options["workflow"],
             "params": {"inputUrl": upload.downloadUrl},
         }
         try:
-            answer = await wire.send(
-                "POST", "/job", asked_for=order.path.name, repeat="unsent", json=wanted
+            answer = await transport.send(
+                "POST", "/job", asked_for=request.path.name, repeat="unsent", json=wanted
             )
             job_id = answer.parsed(_Created).id
         except SubmitUnclear:
-            found = await self._find(wire, order, pages=_PAGES)
+            found = await self._find(transport, request, pages=_PAGES)
             if found is None:
                 raise
             job_id = found.id
-        return ServiceJob(job_id=job_id, status="queued")
+        return ProviderJob(job_id=job_id, status="queued")
 
-    async def ask(self, wire: Wire, job: ServiceJob, order: Order) -> ServiceJob:
-        answer = await wire.send(
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
+        answer = await transport.send(
             "GET", f"/job/{url_part(job.job_id)}", asked_for=f"the job {job.job_id}", repeat="never"
         )
         found = answer.parsed(_Job)
@@ -124,24 +127,26 @@ class MusicAi(Dialect):
         if status == "failed":
             return self._failed(job, found.error or _Error())
         if status == "complete":
-            return self._complete(job, order, found.result or {})
+            return self._complete(job, request, found.result or {})
         return job.model_copy(update={"status": status})
 
-    async def forget(self, wire: Wire, job: ServiceJob) -> None:
-        await wire.send(
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
+        await transport.send(
             "DELETE",
             f"/job/{url_part(job.job_id)}",
             asked_for=f"the job {job.job_id}",
             repeat="safe",
         )
 
-    def price_usd(self, order: Order) -> float:
-        return order.duration_s / 60 * self.number("usd_per_minute")
+    def price_usd(self, request: ProviderRequest) -> float:
+        return request.duration_s / 60 * self.number("usd_per_minute")
 
-    async def _find(self, wire: Wire, order: Order, pages: int) -> _Job | None:
+    async def _find(
+        self, transport: Transport, request: ProviderRequest, pages: int
+    ) -> _Job | None:
         workflow = quote(self.options["workflow"], safe="")
         for page in range(pages):
-            answer = await wire.send(
+            answer = await transport.send(
                 "GET",
                 f"/job?workflow={workflow}&page={page}&size={_PAGE}",
                 asked_for="the list of jobs",
@@ -149,15 +154,17 @@ class MusicAi(Dialect):
             )
             jobs = answer.parsed(_Jobs).root
             for job in jobs:
-                if job.name == order.idempotency_key:
+                if job.name == request.idempotency_key:
                     return job
             if len(jobs) < _PAGE:
                 break
         return None
 
-    def _complete(self, job: ServiceJob, order: Order, result: dict[str, Any]) -> ServiceJob:
+    def _complete(
+        self, job: ProviderJob, request: ProviderRequest, result: dict[str, Any]
+    ) -> ProviderJob:
         urls: dict[str, str] = {}
-        for stem in order.stems:
+        for stem in request.stems:
             theirs = self.stem_names[stem]
             if theirs not in result:
                 # Another job wouldn't have it either. This one can be gone on with once it's named.
@@ -168,10 +175,10 @@ class MusicAi(Dialect):
                 )
             if isinstance(url := result[theirs], str):
                 urls[stem] = url
-        price = self.price_usd(order) or None
+        price = self.price_usd(request) or None
         return job.model_copy(update={"status": "complete", "stems": urls, "cost_usd": price})
 
-    def _failed(self, job: ServiceJob, error: _Error) -> ServiceJob:
+    def _failed(self, job: ProviderJob, error: _Error) -> ProviderJob:
         words = error.message or error.title or error.code
         if error.code == "BAD_INPUT":
             raise SourceRefused(

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tasks.errors import SettingsError, StemwrightError, SubmitUnclear
-from tasks.separation.cloud.answers import broken
+from tasks.separation.cloud.answers import Answer, broken
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.providers.base import (
     DEMUCS_MODELS,
     DEMUCS_STEMS,
-    Dialect,
+    CloudProvider,
     Reply,
     failed,
     throttled,
@@ -26,7 +27,7 @@ from tasks.separation.cloud.providers.base import (
     url_part,
     words_of,
 )
-from tasks.separation.cloud.service import Answer, Order, ServiceJob, Wire
+from tasks.separation.cloud.transport import Transport
 
 _CJWBW = "25a173108cff36ef9f80f854c162d01df9e6528be175794b81158fa03836d953"
 # The fields of versions whose schema we know: their names, and what we always send. Stems are
@@ -81,7 +82,7 @@ class _StemList(Reply):
     stems: list[_NamedStem]
 
 
-class Replicate(Dialect):
+class Replicate(CloudProvider):
     """Replicate.
 
     Options: `version` (64 hex digits; cjwbw/demucs by default), `field.audio`, `field.model` and
@@ -106,8 +107,8 @@ class Replicate(Dialect):
     def auth(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self._key.get_secret_value()}"}
 
-    def check(self, order: Order) -> None:
-        super().check(order)
+    def check(self, request: ProviderRequest) -> None:
+        super().check(request)
         if not re.fullmatch(r"[0-9a-f]{64}", self.options["version"]):
             raise SettingsError(
                 f"engine.service_options.version is {self.options['version']!r}, which is no "
@@ -119,43 +120,45 @@ class Replicate(Dialect):
                 f"what version {self.options['version'][:8]} calls its inputs isn't known.",
                 remedy="Set engine.service_options field.audio, field.model and field.format.",
             )
-        if not self.options["model"] and order.model not in DEMUCS_MODELS:
+        if not self.options["model"] and request.model not in DEMUCS_MODELS:
             raise SettingsError(
-                f"replicate runs {', '.join(DEMUCS_MODELS)}; {order.model} is asked for.",
+                f"replicate runs {', '.join(DEMUCS_MODELS)}; {request.model} is asked for.",
                 remedy="Set separation.model to one of them, or engine.service_options.model.",
             )
 
-    async def submit(self, wire: Wire, order: Order) -> ServiceJob:
-        self.fits(order)
-        upload = await wire.send(
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
+        self.fits(request)
+        upload = await transport.send(
             "POST",
             "/files",
             asked_for="the upload",
             repeat="safe",
-            files={"content": order.path},
+            files={"content": request.path},
         )
         file = upload.parsed(_File)
         url = file.urls.get("get")
         if not url:
             raise broken("it gave an upload no address", upload.body)
         try:
-            answer = await wire.send(
+            answer = await transport.send(
                 "POST",
                 "/predictions",
-                asked_for=order.path.name,
+                asked_for=request.path.name,
                 repeat="unsent",
-                json={"version": self.options["version"], "input": self._input(order, url)},
+                json={"version": self.options["version"], "input": self._input(request, url)},
             )
             prediction = answer.parsed(_Prediction)
         except SubmitUnclear:
-            found = await self._find(wire, url)
+            found = await self._find(transport, url)
             if found is None:
                 raise
             prediction = found
-        return ServiceJob(job_id=prediction.id, status="queued", handle={"file": file.id})
+        return ProviderJob(job_id=prediction.id, status="queued", handle={"file": file.id})
 
-    async def ask(self, wire: Wire, job: ServiceJob, order: Order) -> ServiceJob:
-        answer = await wire.send(
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
+        answer = await transport.send(
             "GET",
             f"/predictions/{url_part(job.job_id)}",
             asked_for=f"the job {job.job_id}",
@@ -176,17 +179,17 @@ class Replicate(Dialect):
         return job.model_copy(
             update={
                 "status": "complete",
-                "stems": self._stems(order, found.output, answer),
+                "stems": self._stems(request, found.output, answer),
                 "cost_usd": None if spent is None else spent * self.number("usd_per_second"),
             }
         )
 
-    async def forget(self, wire: Wire, job: ServiceJob) -> None:
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
         """Removes our upload and cancels what still runs; the rest goes after an hour."""
         if file := job.handle.get("file"):
-            await wire.send("DELETE", f"/files/{file}", asked_for="the upload", repeat="safe")
+            await transport.send("DELETE", f"/files/{file}", asked_for="the upload", repeat="safe")
         if job.status in ("queued", "processing"):
-            await wire.send(
+            await transport.send(
                 "POST",
                 f"/predictions/{url_part(job.job_id)}/cancel",
                 asked_for=f"the job {job.job_id}",
@@ -200,13 +203,13 @@ class Replicate(Dialect):
                 return throttled(said, float(resets[1]))
         return super().refusal(answer, asked_for)
 
-    def price_usd(self, order: Order) -> float:
+    def price_usd(self, request: ProviderRequest) -> float:
         """Seconds of compute, as far as they can be known beforehand, times their price."""
-        compute_s = order.duration_s * self.number("compute_per_second")
+        compute_s = request.duration_s * self.number("compute_per_second")
         return compute_s * self.number("usd_per_second")
 
-    async def _find(self, wire: Wire, url: str) -> _Prediction | None:
-        answer = await wire.send(
+    async def _find(self, transport: Transport, url: str) -> _Prediction | None:
+        answer = await transport.send(
             "GET", "/predictions", asked_for="the list of predictions", repeat="safe"
         )
         for prediction in answer.parsed(_Predictions).results:
@@ -219,12 +222,12 @@ class Replicate(Dialect):
         own = {k: v for k, v in self.options.items() if k.startswith(("field.", "input."))}
         return {**known, **own}
 
-    def _input(self, order: Order, url: str) -> dict[str, Any]:
+    def _input(self, request: ProviderRequest, url: str) -> dict[str, Any]:
         schema = self._schema()
         values = {
             "field.audio": url,
-            "field.model": self.options["model"] or order.model,
-            "field.format": self.format_of(order),
+            "field.model": self.options["model"] or request.model,
+            "field.format": self.format_of(request),
         }
         sent: dict[str, Any] = {schema[k]: v for k, v in values.items() if schema.get(k)}
         for option, text in schema.items():
@@ -232,14 +235,14 @@ class Replicate(Dialect):
                 sent[option.removeprefix("input.")] = _json_or_text(text)
         return sent
 
-    def _stems(self, order: Order, output: Any, answer: Answer) -> dict[str, str]:
+    def _stems(self, request: ProviderRequest, output: Any, answer: Answer) -> dict[str, str]:
         """The output as our stems: `{name: URL}`, or the older `{stems: [{name, audio}]}`."""
         if isinstance(output, dict) and isinstance(output.get("stems"), list):
             listed = _StemList.model_validate(output) if _is_stem_list(output) else None
             output = {stem.name: stem.audio for stem in listed.stems} if listed else None
         if not isinstance(output, dict):
             raise broken("its output names no stems", answer.body)
-        urls = {stem: output.get(self.stem_names[stem]) for stem in order.stems}
+        urls = {stem: output.get(self.stem_names[stem]) for stem in request.stems}
         return {stem: url for stem, url in urls.items() if isinstance(url, str)}
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from tasks.contracts import STEMS, SeparationJob
-from tasks.errors import ProtocolError, SettingsError, StemwrightError
+from tasks.errors import ProtocolError, StemwrightError
 from tasks.separation.cloud.addresses import checked_base_url
-from tasks.separation.cloud.answers import JobUnknown, parse
-from tasks.separation.cloud.service import Answer, Order, ServiceJob, Wire
+from tasks.separation.cloud.answers import Answer, JobUnknown
+from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.providers.base import CloudProvider
+from tasks.separation.cloud.transport import Transport
 
 
 class _Job(SeparationJob):
@@ -29,66 +31,47 @@ class _Job(SeparationJob):
     queue_position: Any = None
 
 
-class Stemwright:
-    """A service that speaks our own API; repeated submits carry one idempotency key.
-
-    Args:
-        base_url: As in `https://host/v1`.
-        api_key: Sent as a bearer token, if there is one.
-        options: None are known.
-
-    Raises:
-        SettingsError: The address is none, or an option.
-    """
+class Stemwright(CloudProvider):
+    """Our own API; repeated submits carry one idempotency key, and the API key may be empty."""
 
     name = "stemwright"
+    free_prefixes = ()
 
     def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: SecretStr | str = "",
-        options: Mapping[str, str] | None = None,
+        self, *, base_url: str = "", api_key: SecretStr, options: Mapping[str, str] = {}
     ) -> None:
-        self.base_url = checked_base_url(base_url)
-        self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key)
-        if options:
-            raise SettingsError(
-                f"stemwright has no option {next(iter(options))[:80]!r}.",
-                remedy="Remove engine.service_options.",
-            )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
+        super().__init__(base_url=checked_base_url(base_url), api_key=api_key, options=options)
 
     def auth(self) -> dict[str, str]:
         key = self._key.get_secret_value()
         return {"authorization": f"Bearer {key}"} if key else {}
 
-    def check(self, order: Order) -> None:
+    def check(self, request: ProviderRequest) -> None:
         """Which models and stems there are is the service's to say."""
 
-    async def submit(self, wire: Wire, order: Order) -> ServiceJob:
+    async def submit(self, transport: Transport, request: ProviderRequest) -> ProviderJob:
         fields = {
-            "stems": "4" if order.stems == STEMS else ",".join(order.stems),
-            "format": order.format,
-            "bit_depth": order.bit_depth,
+            "stems": "4" if request.stems == STEMS else ",".join(request.stems),
+            "format": request.format,
+            "bit_depth": request.bit_depth,
         }
-        answer = await wire.send(
+        answer = await transport.send(
             "POST",
             "/separate",
             asked_for="/separate",
             repeat="safe",
-            data=fields | ({"model": order.model} if order.model else {}),
-            files={"audio": order.path},
-            headers={"Idempotency-Key": order.idempotency_key},
+            data=fields | ({"model": request.model} if request.model else {}),
+            files={"audio": request.path},
+            headers={"Idempotency-Key": request.idempotency_key},
         )
         job = _read(answer)
         _url_part(job.job_id)
         return job
 
-    async def ask(self, wire: Wire, job: ServiceJob, order: Order) -> ServiceJob:
-        answer = await wire.send(
+    async def ask(
+        self, transport: Transport, job: ProviderJob, request: ProviderRequest
+    ) -> ProviderJob:
+        answer = await transport.send(
             "GET",
             f"/jobs/{_url_part(job.job_id)}",
             asked_for=f"the job {job.job_id}",
@@ -98,9 +81,9 @@ class Stemwright:
         # The id is ours to keep: an answer doesn't make another job of this one.
         return found.model_copy(update={"job_id": job.job_id})
 
-    async def forget(self, wire: Wire, job: ServiceJob) -> None:
+    async def forget(self, transport: Transport, job: ProviderJob) -> None:
         try:
-            await wire.send(
+            await transport.send(
                 "DELETE",
                 f"/jobs/{_url_part(job.job_id)}",
                 asked_for=f"the job {job.job_id}",
@@ -112,14 +95,11 @@ class Stemwright:
     def refusal(self, answer: Answer, asked_for: str) -> StemwrightError | None:
         return None
 
-    def price_usd(self, order: Order) -> float:
-        return 0.0
 
-
-def _read(answer: Answer) -> ServiceJob:
-    found = parse(answer, _Job, noun="job")
+def _read(answer: Answer) -> ProviderJob:
+    found = answer.parsed(_Job, noun="job")
     absent, cost = found.absent, found.cost_usd
-    return ServiceJob(
+    return ProviderJob(
         **found.model_dump(include=set(SeparationJob.model_fields)),
         gain=found.gain,
         absent=tuple(name for name in absent if isinstance(name, str))

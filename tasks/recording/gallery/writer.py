@@ -169,7 +169,7 @@ class _Work:
         return [self._detail(report) for report in self._reports(frame)]
 
     def side_files(self, frame: pd.DataFrame) -> dict[str, str]:
-        """Write a file a track; the path of each, relative to the page, by track."""
+        """Write a file a track; return the path of each, relative to the page, by track."""
         self._folder.mkdir(exist_ok=True)
         sides = {}
         for report in self._reports(frame):
@@ -204,7 +204,7 @@ class _Work:
             self._progress(done, len(keys))
 
     def _name(self, report: TrackReport) -> str:
-        """Names what a side file is made of: the report, the form, how it sounds."""
+        """Name what a side file is made of: the report, the form, how it sounds."""
         known = f"{_FORM} {self._sound} {report.model_dump_json()} {self._out.parent}"
         return hashlib.sha256(known.encode("utf-8", "backslashreplace")).hexdigest()[:16] + ".js"
 

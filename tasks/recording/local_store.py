@@ -23,23 +23,27 @@ from typing import Any
 from tasks.recording import disk
 from tasks.recording.layout import REPORT, REPORTS, TRACKS, key_of
 from tasks.recording.scratch import locked
+from tasks.recording.storage import Storage
 
 LOCK_TIMEOUT_S = 900.0  # a rebuild of a large library holds the lock for minutes
 OWN = "_library"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-class LocalStore:
-    """See `Store`."""
+class LocalStore(Storage):
+    """See `Storage`."""
 
     remote = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.scratch = root / ".scratch"
         self._own = self.scratch / OWN
         self._ready = self._own / "ready"
         self._staging = self._own / "staging"
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / ".scratch"
 
     def address(self, place: str) -> str:
         return str(self.root / place)
@@ -106,7 +110,6 @@ class LocalStore:
             raise
 
     def is_replaced(self, place: str) -> bool:
-        """Whether a replacement of this place is under way, or was cut short."""
         return self._aside(place).exists()
 
     def _aside(self, place: str) -> Path:
@@ -126,7 +129,6 @@ class LocalStore:
                 empty.rmdir()
 
     def unsettled(self) -> bool:
-        """Whether somebody is writing the tables, or died while doing so."""
         return self._own.exists()
 
     def settle(self) -> list[str]:

@@ -18,12 +18,13 @@ STAGE = "record"
 REBUILD = "`stemwright reports --rebuild` makes the tables anew from the report.json files."
 
 
-def broken(cause: str, remedy: str = "") -> ProtocolError:
+def damaged(cause: str, remedy: str = "") -> ProtocolError:
+    """Return the error for something in a library that isn't as we left it."""
     return ProtocolError(cause, stage=STAGE, remedy=remedy)
 
 
-def of_os(error: OSError) -> StemwrightError:
-    """Translate an error of the library's own storage.
+def storage_error(error: OSError) -> StemwrightError:
+    """Return an error of the library's own storage as one of ours.
 
     A library that can't be written is a matter of settings: as an `InputError` the next run
     would hold it against the track and skip it.
@@ -39,12 +40,12 @@ def of_os(error: OSError) -> StemwrightError:
         cause = f"{where} is on another file system than the library's scratch."
         return SettingsError(cause, stage=STAGE, remedy="Keep a library on one file system.")
     if isinstance(error, FileNotFoundError):
-        return broken(f"{where} is gone from the library.")
+        return damaged(f"{where} is gone from the library.")
     return from_os_error(error, stage=STAGE)
 
 
 @contextmanager
-def recording(label: str = "", *, remote: bool = False) -> Iterator[None]:
+def translated(label: str = "", *, remote: bool = False) -> Iterator[None]:
     """Raise only our own errors, about the track `label`, of the stage "record".
 
     `remote`: drivers of object stores raise whatever their SDK does; it counts as a fault of
@@ -56,7 +57,7 @@ def recording(label: str = "", *, remote: bool = False) -> Iterator[None]:
         error.with_context(track=label, stage=STAGE)
         raise
     except OSError as error:
-        raise of_os(error).with_context(track=label) from error
+        raise storage_error(error).with_context(track=label) from error
     except Exception as error:
         if not remote:
             raise

@@ -19,21 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import NetworkError, SettingsError
-from tasks.recording.faults import STAGE
+from tasks.net.drivers import DRIVERS
 from tasks.recording.layout import REPORT, REPORTS, TRACKS
 from tasks.recording.scratch import temporary_root
+from tasks.recording.storage import Storage
+from tasks.recording.storage_errors import STAGE
 
 _AT_ONCE = 200
-_DRIVERS = {
-    **dict.fromkeys(("s3", "s3a"), "s3fs"),
-    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
-    **dict.fromkeys(("abfs", "abfss", "adl", "az"), "adlfs"),
-    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
-    **dict.fromkeys(("webdav", "dav"), "webdav4"),
-    "oss": "ossfs",
-    "smb": "smbprotocol",
-    "hf": "huggingface_hub",
-}
 
 
 def demand_driver(protocol: str) -> None:
@@ -50,7 +42,7 @@ def demand_driver(protocol: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        package = _DRIVERS.get(protocol, "")
+        package = DRIVERS.get(protocol)
         install = f"pip install {package}" if package else str(error)
         cause = f"the driver for {protocol}:// libraries isn't installed."
         raise SettingsError(cause, remedy=f"Install it: {install}") from error
@@ -59,8 +51,8 @@ def demand_driver(protocol: str) -> None:
         raise SettingsError(cause, remedy="Set --library to a folder or a known URL.") from error
 
 
-class ObjectStore:
-    """See `Store`."""
+class ObjectStore(Storage):
+    """See `Storage`."""
 
     remote = True
 
@@ -158,12 +150,6 @@ class ObjectStore:
     def lock(self, timeout_s: float) -> Iterator[None]:
         with self._mutex:  # this process's threads, at least
             yield
-
-    def settle(self) -> list[str]:
-        return []
-
-    def forget(self, place: str) -> None:
-        pass
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

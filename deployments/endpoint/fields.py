@@ -16,7 +16,7 @@ from tasks.separation.stem_files import check_format
 FOUR = "4"
 
 
-class Order(Value):
+class SubmitFields(Value):
     """The fields of a submit: an empty model is the endpoint's own, no stems are all of them."""
 
     model: str = ""
@@ -25,12 +25,12 @@ class Order(Value):
     bit_depth: BitDepth = "24"
 
     def fingerprint(self, audio_sha256: str) -> str:
-        """What tells a repeated submit from another one under the same idempotency key."""
+        """Return what tells a repeated submit from another one under the same idempotency key."""
         said = json.dumps([audio_sha256, self.model_dump(mode="json")], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()
 
     def settings(self, model: str, sources: tuple[str, ...]) -> SeparationSettings:
-        """The order for a model that makes `sources`.
+        """Return the settings of a separation by a model that makes `sources`.
 
         Raises:
             Refused: 422, it makes no such stem.
@@ -44,27 +44,27 @@ class Order(Value):
         )
 
 
-def read_order(fields: Mapping[str, str]) -> Order:
-    """The order in a form's fields; fields that mean nothing here are passed over.
+def read_fields(form: Mapping[str, str]) -> SubmitFields:
+    """Read a form; fields that mean nothing here are passed over.
 
     Raises:
         Refused: 422, a field has a value that it can't have.
     """
-    stem_format = _one_of(fields, "format", get_args(StemFormat), "wav")
-    bit_depth = _one_of(fields, "bit_depth", get_args(BitDepth), "24")
-    order = Order(
-        model=fields.get("model", ""),
-        stems=_stems(fields.get("stems", "")),
+    stem_format = _one_of(form, "format", get_args(StemFormat), "wav")
+    bit_depth = _one_of(form, "bit_depth", get_args(BitDepth), "24")
+    asked = SubmitFields(
+        model=form.get("model", ""),
+        stems=_stems(form.get("stems", "")),
         format=cast(StemFormat, stem_format),
         bit_depth=cast(BitDepth, bit_depth),
     )
     try:
-        check_format(order.format, order.bit_depth)
+        check_format(asked.format, asked.bit_depth)
     except SettingsError as error:
         raise Refused(422, "FLAC holds no floats. Ask for wav, or a bit_depth of 16 or 24.") from (
             error
         )
-    return order
+    return asked
 
 
 def _stems(said: str) -> tuple[str, ...]:
@@ -76,8 +76,8 @@ def _stems(said: str) -> tuple[str, ...]:
     return names
 
 
-def _one_of(fields: Mapping[str, str], name: str, known: tuple[str, ...], default: str) -> str:
-    value = fields.get(name, "") or default
+def _one_of(form: Mapping[str, str], name: str, known: tuple[str, ...], default: str) -> str:
+    value = form.get(name, "") or default
     if value not in known:
         raise Refused(422, f"{name} is {value[:40]!r}: send {' or '.join(known)}.")
     return value
