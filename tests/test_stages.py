@@ -11,6 +11,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import soundfile
 from prefect.client.schemas.objects import State
 from prefect.logging import disable_run_logger
 
@@ -68,6 +69,35 @@ def failing(error: BaseException, times: int = 1) -> Callable[..., Any]:
             raise left.pop()
 
     return work
+
+
+def test_a_damaged_source_is_separated_and_asks_for_a_review(tmp_path: Path, crew: Crew) -> None:
+    path = write_track(tmp_path / "a.flac", 0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    batch = batch_of(crew, ref_of(path))
+    take_through(batch, crew)
+    report = batch.journeys[0].report
+    assert report is not None
+    assert report.mixture.source_damages == 1
+    assert report.mixture.source_damaged_s > 0
+    assert report.quality.verdict != "pass"
+    assert report.quality.reasons[0] == "source_damaged"
+
+
+@pytest.mark.parametrize("offset", [0.2, 0.0])
+def test_a_quiet_source_and_one_with_an_offset_are_separated(
+    tmp_path: Path, crew: Crew, offset: float
+) -> None:
+    samples, rate = soundfile.read(write_track(tmp_path / "a.flac", 0), always_2d=True)
+    soundfile.write(tmp_path / "a.flac", samples / 1000 + offset, rate, subtype="PCM_24")
+    batch = batch_of(crew, ref_of(tmp_path / "a.flac"))
+    take_through(batch, crew)
+    report = batch.journeys[0].report
+    assert report is not None
+    assert report.completeness.complete
+    assert "mixture_silent" not in report.quality.reasons
 
 
 def test_a_batch_through_all_stages(tmp_path: Path, crew: Crew) -> None:
