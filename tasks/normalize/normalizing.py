@@ -18,7 +18,7 @@ from tasks.contracts import (
 )
 from tasks.errors import CorruptAudio, StemwrightError
 from tasks.normalize.decoding import Decoder
-from tasks.normalize.identity import translate
+from tasks.normalize.identification import translate
 from tasks.normalize.levels import Meter
 from tasks.normalize.resampling import resample
 from tasks.normalize.source import AudioFile
