@@ -9,7 +9,7 @@ import av
 
 from tasks.contracts import SourceFormat
 from tasks.errors import CorruptAudio, StemwrightError, from_os_error
-from tasks.normalize.source import AudioFile
+from tasks.normalize.audio_file import AudioFile
 
 
 def identify(path: Path) -> str:
