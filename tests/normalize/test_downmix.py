@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from tasks.normalize import downmix
-from tests.normalize.files import RATE, encode, mix, samples_of
+from tests.normalize.files import RATE, encode, mix, noise, samples_of
 
 FOLD = 10 ** (-3.0103 / 20)
 FRAMES = RATE // 2
