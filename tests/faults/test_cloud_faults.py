@@ -31,7 +31,7 @@ from tasks.errors import (
 )
 from tasks.net.retries import RetryPolicy
 from tasks.separation.cloud import CloudEngine, Timeouts, make_provider
-from tasks.separation.cloud.addresses import AddressRefused
+from tasks.separation.cloud.origins import AddressRefused
 from tasks.separation.request import SeparationRequest
 from tests.separation.conftest import make_mixture
 from tests.separation.loopback import (
