@@ -140,7 +140,7 @@ def _hardware() -> Iterator[Finding]:
 def _model(settings: StemwrightSettings) -> Finding:
     from tasks.separation.models import find_model
 
-    name = settings.separation_settings().model
+    name = settings.separation.model
     try:
         # Looking must not download hundreds of megabytes: offline on purpose.
         spec = find_model(name, models_dir=settings.models_dir, offline=True)
@@ -181,9 +181,7 @@ def _here(settings: StemwrightSettings) -> tuple[ModelSpec, str] | None:
     route = plan_route(settings.engine_options())
     device = next((one.device for one in route.usable if one.device), "")
     try:
-        spec = find_model(
-            settings.separation_settings().model, models_dir=settings.models_dir, offline=True
-        )
+        spec = find_model(settings.separation.model, models_dir=settings.models_dir, offline=True)
     except WeightsMissing:
         return None
     return (spec, device.partition(",")[0]) if device and spec.family != "unblend" else None
