@@ -493,6 +493,11 @@ class Completeness(Value):
     def complete(self) -> bool:
         return not self.missing and not self.problems
 
+    @property
+    def in_words(self) -> str:
+        """What is wrong, without a full stop."""
+        return ("; ".join(self.problems) or f"missing: {', '.join(self.missing)}").rstrip(".")
+
 
 class Reason(Value):
     """Why a verdict is below pass: a code, a sentence, the value, and where it is worst."""
@@ -630,6 +635,10 @@ class Failure(Value):
     input_error: bool = False
     fingerprint: str = ""
 
+    def is_a(self, *kinds: type[StemwrightError]) -> bool:
+        """Tell whether its cause was an error of one of these very classes."""
+        return self.error_type in {kind.__name__ for kind in kinds}
+
     @classmethod
     def of(
         cls,
@@ -637,6 +646,7 @@ class Failure(Value):
         ref: TrackRef | None = None,
         *,
         track_id: str | None = None,
+        label: str = "",
         attempt: int = 1,
         run_id: str = "",
         fingerprint: str = "",
@@ -645,7 +655,7 @@ class Failure(Value):
 
         return cls(
             source=ref.source if ref else error.track,
-            label=ref.label if ref else error.track,
+            label=label or (ref.label if ref else error.track),
             track_id=track_id,
             stage=error.stage,
             error_type=type(error).__name__,

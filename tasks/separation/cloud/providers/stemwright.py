@@ -10,9 +10,9 @@ from pydantic import Field, SecretStr
 
 from tasks.contracts import STEMS, SeparationJob
 from tasks.errors import ProtocolError, StemwrightError
-from tasks.separation.cloud.addresses import checked_base_url
 from tasks.separation.cloud.answers import Answer, JobUnknown
 from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.origins import checked_base_url
 from tasks.separation.cloud.providers.base import CloudProvider
 from tasks.separation.cloud.transport import Transport
 
