@@ -65,8 +65,7 @@ def demucs(model: BagOfModels, mixture: Mixture, **options: float) -> NDArray[np
     with MixtureReader(mixture) as reader:
         wave = reader.normal(0, reader.frames)[None]
         out = apply_model(model, wave, **{"shifts": 0, **options})[0]  # type: ignore[arg-type]
-        # demucs itself gives every stem the whole mean, so that four have it four times.
-        return np.asarray(out * reader.deviation + reader.mean / len(out))
+        return np.asarray(out * reader.deviation + reader.mean)
 
 
 def agreement_db(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
