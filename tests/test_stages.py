@@ -11,13 +11,14 @@ from typing import Any
 
 import fsspec
 import pytest
+import soundfile
 from prefect.client.schemas.objects import State
 from prefect.logging import disable_run_logger
 
 from blocks.settings import load_settings
 from flows.runner.progress import NullProgress
 from flows.runner.setup import opened, prepare
-from tasks.contracts import Run, TrackRef
+from tasks.contracts import Run, TrackRef, TrackReport
 from tasks.errors import NetworkError, RateLimited
 from tasks.events import Stage
 from tasks.known_tracks import KnownTracks
@@ -65,6 +66,12 @@ def take_through(batch: Batch, run: RunContext, *stages: str) -> None:
         take(stage, batch, run)  # type: ignore[arg-type]
 
 
+def report_of(batch: Batch) -> TrackReport:
+    outcome = batch.tracks[0].outcome
+    assert isinstance(outcome, Done)
+    return outcome.report
+
+
 def failing(error: BaseException, times: int = 1) -> Callable[..., Any]:
     left = [error] * times
 
@@ -73,6 +80,35 @@ def failing(error: BaseException, times: int = 1) -> Callable[..., Any]:
             raise left.pop()
 
     return work
+
+
+def test_a_damaged_source_is_separated_and_asks_for_a_review(
+    tmp_path: Path, run: RunContext
+) -> None:
+    path = write_track(tmp_path / "a.flac", 0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    batch = batch_of(run, ref_of(path))
+    take_through(batch, run)
+    report = report_of(batch)
+    assert report.mixture.source_damages == 1
+    assert report.mixture.source_damaged_s > 0
+    assert report.quality.verdict != "pass"
+    assert report.quality.reasons[0] == "source_damaged"
+
+
+@pytest.mark.parametrize("offset", [0.2, 0.0])
+def test_a_quiet_source_and_one_with_an_offset_are_separated(
+    tmp_path: Path, run: RunContext, offset: float
+) -> None:
+    samples, rate = soundfile.read(write_track(tmp_path / "a.flac", 0), always_2d=True)
+    soundfile.write(tmp_path / "a.flac", samples / 1000 + offset, rate, subtype="PCM_24")
+    batch = batch_of(run, ref_of(tmp_path / "a.flac"))
+    take_through(batch, run)
+    report = report_of(batch)
+    assert report.completeness.complete
+    assert "mixture_silent" not in report.quality.reasons
 
 
 def test_a_batch_through_all_stages(tmp_path: Path, run: RunContext) -> None:
@@ -93,9 +129,7 @@ def test_the_catalog_s_words_win_over_the_tags(tmp_path: Path, run: RunContext) 
     batch = batch_of(run, ref)
     assert batch.label == "Catalog"
     take_through(batch, run)
-    outcome = batch.tracks[0].outcome
-    assert isinstance(outcome, Done)
-    report = outcome.report
+    report = report_of(batch)
     assert (report.title, report.artist, report.album) == ("Catalog", "Tag", "Tag")
     assert (report.genre, report.extra["mood"]) == ("Catalog", "calm")
     assert batch.label == "Tag – Catalog"
