@@ -156,7 +156,7 @@ def validate(given: Separated, policy: CompletenessPolicy) -> Validated | Incomp
             missing=found.missing,
             remedy="Run the same command again, or try another engine (--provider)."
             if found.missing
-            else "Check the model; completeness.max_residual_db sets the limit.",
+            else "Listen to what the stems leave; completeness.max_residual_db sets the limit.",
         )
     return Incomplete(**carried, missing=frozenset(found.missing), found=found.in_words)
 

@@ -125,10 +125,10 @@ def compare(
     out of it first: museval refuses them.
 
     Args:
-        references: The true stems' files.
+        references: The reference stems' files.
         estimates: The estimated ones, of the same rate, channels and length.
         gain: What the estimates were multiplied by when they were written; it is undone.
-        reference_gains: The same of the true stems, those that were multiplied by anything.
+        reference_gains: The same of the reference stems, those that were multiplied by anything.
 
     Raises:
         IncompleteSeparation: They have no stem in common, or their shapes differ.
@@ -137,7 +137,9 @@ def compare(
     """
     names = [name for name in references if name in estimates]
     if not names:
-        raise IncompleteSeparation("there is no true stem to hold a stem against.", stage="score")
+        raise IncompleteSeparation(
+            "there is no reference stem to hold a stem against.", stage="score"
+        )
     metrics = museval_metrics()
     products = {name: Products() for name in names}
     frames: list[npt.NDArray[np.float64]] = []
@@ -326,7 +328,7 @@ def _demand_one_shape(*sides: Sequence[tuple[Path, sf.SoundFile]]) -> None:
                 f"{path.name} has {_in_words(_shape(file))}, where {opened[0][0].name} has "
                 f"{_in_words(first)}.",
                 stage="score",
-                remedy="Stems and true stems need one rate, channel count and length.",
+                remedy="Stems and reference stems need one rate, channel count and length.",
             )
 
 

@@ -22,7 +22,7 @@ from demucs.htdemucs import HTDemucs
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
-BUNDLED = ROOT / "tasks" / "catalog" / "bundled"
+BUNDLED = ROOT / "tasks" / "sources" / "bundled"
 EMBEDDED = ROOT / "tasks" / "separation" / "models" / "embedded"
 RESULTS = Path(__file__).parent / "results" / "embedded_model.md"
 STEMS = ("drums", "bass", "other", "vocals")
