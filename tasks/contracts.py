@@ -164,8 +164,7 @@ class LocalOptions(Value):
     precision: PrecisionClass | Literal["auto"] = Field(
         default="auto",
         title="Precision",
-        description="Auto is what was measured to be fastest here, at 40 dB or better; a CPU "
-        "keeps fp32 until `stemwright doctor --tune`.",
+        description="Auto is fp16 on CUDA, with what is fragile in fp32, and fp32 elsewhere.",
     )
     batch: int = Field(
         default=0,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TRACKS = 50
 SECONDS = 20.0
-BUNDLED = Path(__file__).resolve().parents[2] / "tasks" / "catalog" / "bundled"
+BUNDLED = Path(__file__).resolve().parents[2] / "tasks" / "sources" / "bundled"
 
 
 def make_tracks(folder: Path, count: int, seconds: float) -> None:
