@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
+from tasks.audio.block_reader import AudioFile, Samples, all_finite, energy, not_finite
 from tasks.audio.decibels import Float64
-from tasks.audio.files import AudioFile, Samples, all_finite, energy, not_finite
 from tasks.audio.stft import Real, fft_size
 from tasks.errors import CorruptAudio, IncompleteSeparation, StemwrightError
 

@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from tasks.audio.decibels import Float64
 
@@ -46,6 +45,9 @@ class ShortTimeFourier:
             more: Whether samples that don't fill a frame wait for more of them; otherwise they
                 are padded with zeros to the next hop, so only the last block may have such.
         """
+        # Slow to load, and measures are registered where nothing is transformed.
+        from scipy.fft import rfft
+
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
         joined = np.concatenate([self._rest, samples[:, skipped:]], axis=1)
@@ -62,7 +64,7 @@ class ShortTimeFourier:
         if self._framed.shape != windows.shape:
             self._framed = np.empty(windows.shape, dtype=np.float32)
         np.multiply(windows, self._window, out=self._framed)
-        return np.asarray(scipy.fft.rfft(self._framed, axis=-1))
+        return np.asarray(rfft(self._framed, axis=-1))
 
 
 def mel_edges_hz(bands: int, lowest_hz: float, highest_hz: float) -> Float64:

@@ -5,7 +5,7 @@
     @register
     class Loudest(Measure):
         name = "loudest"
-        stem_columns = {"loudest_peak": float}
+        stem_columns: ClassVar = {"loudest_peak": float}
 
         def __init__(self, stems: int) -> None:
             self._peaks = np.zeros(stems)
@@ -21,7 +21,6 @@ What is in `stem_columns` and `track_columns` becomes a column of the tables too
 
 from __future__ import annotations
 
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,10 +155,7 @@ def unregister(kind: type[Measure]) -> None:
 
 def registered() -> tuple[type[Measure], ...]:
     """Return all measures: those of the files of `tasks.quality.measures`, then others."""
-    from tasks.quality import measures
-
-    for module in pkgutil.iter_modules(measures.__path__, f"{measures.__name__}."):
-        import_module(module.name)
+    import_module("tasks.quality.measures")
     return tuple(_registered.values())
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.audio.files import energy
-from tasks.audio.side_by_side import Listener, SideBySide, Signal
-from tasks.audio.stft import Real
+from tasks.audio.block_reader import energy
+from tasks.audio.decibels import Float64
+from tasks.audio.side_by_side import Listener, Passage, SideBySide, Signal
 from tasks.contracts import (
     NOTHING_DBFS,
     UNDER_MIXTURE_DB,
@@ -100,23 +100,25 @@ def check_completeness(
 class _Residual:
     """The mixture minus the sum of the stems: how much it is, and what it is made of."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         self.energy = 0.0
         self._frames = 0
-        self._sums = np.zeros(channels)
+        self._sums: Float64 | float = 0.0
         self._product = self._mixture = 0.0
 
-    def add(self, rest: Real, x: Real) -> None:
-        """Take in a block of it, and of the mixture, shapes (channels, frames)."""
+    def add(self, passage: Passage) -> None:
+        """Take in the next passage."""
+        mixture, *stems = passage.samples
+        rest = mixture - np.sum(stems, axis=0) if stems else mixture
         self.energy += energy(rest)
         self._frames += rest.shape[1]
-        self._sums += rest.sum(axis=1, dtype=np.float64)
-        self._product += float(np.einsum("cs,cs->c", rest, x).sum(dtype=np.float64))
-        self._mixture += energy(x)
+        self._sums = self._sums + rest.sum(axis=1)
+        self._product += float(np.vdot(rest, mixture))
+        self._mixture += energy(mixture)
 
     def nature(self) -> str:
-        """What most of it is, as the end of a sentence."""
-        means = self._sums / max(self._frames, 1)
+        """Return what most of it is, as the end of a sentence."""
+        means = np.asarray(self._sums) / max(self._frames, 1)
         if self._frames * float(np.square(means).sum()) > self.energy / 2:
             offset = float(means[np.abs(means).argmax()])
             return f"it is a constant offset of {offset:+.3f}"
@@ -130,13 +132,13 @@ def _read(
     signals: SideBySide, clipped: dict[str, ClippedRuns], listeners: Sequence[Listener]
 ) -> _Residual:
     """Read every file to its end; return mixture - sum of stems / gain."""
-    residual = _Residual(signals.mixture.channels)
+    residual = _Residual()
     for passage in signals:
         for name, stem in signals.stems.items():
             clipped[name].update(full_scale(stem), full_scale(signals.mixture))
         if passage is None:
             continue
-        residual.add(passage.samples[0] - passage.samples[1:].sum(axis=0), passage.samples[0])
+        residual.add(passage)
         for listener in listeners:
             listener.update(passage)
     return residual

@@ -22,7 +22,7 @@ Judged = tuple[QualityReport, QualityReport, dict[str, float]]
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> list[Judged]:
-    """For each bundled piece: reports of the reference stems and the model's, and the true SI-SDR."""
+    """For each bundled piece: reports of the reference stems and the model's, the true SI-SDR."""
     torch.set_num_threads(1)
     model, found = embedded_model(), []
     for piece in bundled_pieces():

@@ -49,7 +49,7 @@ def numbers(value: object) -> list[float]:
     return [value] if isinstance(value, float) else []
 
 
-# --- reference stems -------------------------------------------------------------------------------
+# --- reference stems --------------------------------------------------------------------------
 
 
 def test_reference_stems_pass_with_a_high_score(truth: QualityReport) -> None:

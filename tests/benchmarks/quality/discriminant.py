@@ -19,8 +19,8 @@ PREFIX = "m_"
 def fit(table: pd.DataFrame) -> dict[str, Any]:
     """Linear discriminants with a pooled, slightly shrunk covariance.
 
-    The threshold is the gain that 3 % of the reference stems exceed in genres that weren't fitted, and
-    no less than nothing.
+    The threshold is the gain that 3 % of the reference stems exceed in genres that weren't fitted,
+    and no less than nothing.
     """
     gains = held_out_gains(table[table["kind"] == "true"])
     limit = max(float(np.quantile(gains, 1 - FALSE_ALARMS)), 0.0)

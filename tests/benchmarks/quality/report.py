@@ -289,7 +289,7 @@ def alarms_section(table: pd.DataFrame, held_out: Floats, folder: Path) -> str:
 
 
 def shipped_alarms(folder: Path) -> dict[str, tuple[int, int]]:
-    """By genre: present reference stems, and those not passed by the shipped score's default policy."""
+    """By genre: present reference stems, and those that the shipped score's policy doesn't pass."""
     found: dict[str, tuple[int, int]] = {}
     for path in sorted((folder / "cases").glob("*/true/case.json")):
         case = json.loads(path.read_text())
