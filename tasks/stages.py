@@ -172,7 +172,7 @@ def validate(
             missing=found.missing,
             remedy="Run the same command again, or try another engine (--provider)."
             if found.missing
-            else "Check the model; completeness.max_residual_db sets the limit.",
+            else "Listen to what the stems leave; completeness.max_residual_db sets the limit.",
         )
     return Incomplete(**carried, missing=frozenset(found.missing), found=found.in_words)
 
