@@ -29,7 +29,7 @@ class ShortTimeFourier:
     """
 
     def __init__(self, signals: int, size: int, hop: int = 0) -> None:
-        self.size = size
+        self.signals, self.size = signals, size
         self.hop = hop or size // 2
         # A periodic window; at half overlap its copies sum to one.
         self._window = np.hanning(size + 1)[:-1].astype(np.float32)
