@@ -167,7 +167,7 @@ class StemwrightSettings(Value):
         if engine.provider == "cloud":
             self.require_cloud()
         return EngineOptions(
-            settings=self.separation_settings(),
+            settings=self.separation,
             provider=engine.provider,
             # Without a workload of the user's choice: a GPU, else a service, else the CPU.
             workload=engine.workload if "engine.workload" in self.sources() else None,
@@ -200,10 +200,6 @@ class StemwrightSettings(Value):
         """What may be fetched; `engine.offline` means it too."""
         offline = self.ingest.offline or self.engine.offline
         return self.ingest.model_copy(update={"offline": offline})
-
-    def separation_settings(self) -> contracts.SeparationSettings:
-        """What to make of each mixture."""
-        return self.separation
 
     def secrets(self) -> tuple[SecretStr, ...]:
         """What must never be shown, for `install_redaction`."""

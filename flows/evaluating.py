@@ -17,8 +17,7 @@ from tasks.errors import IncompleteSeparation, SettingsError, StemwrightError
 from tasks.quality.reference import Agreement, StemTruth, agreement, compare
 
 if TYPE_CHECKING:
-    from blocks.settings import StemwrightSettings
-    from flows.assemble import Choice
+    from flows.runner.setup import Prepared
     from tasks.contracts import Mixture
     from tasks.recording import Library
 
@@ -133,19 +132,21 @@ def evaluate_each(tracks: Sequence[TrueTrack], judge: Judge) -> Iterator[TrackRe
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def by_separating(settings: StemwrightSettings, choice: Choice) -> Judge:
+def by_separating(prepared: Prepared) -> Judge:
     """Separates each track with the model and engine chosen, as a run would."""
     from tasks.separation.request import SeparationRequest
+
+    settings = prepared.settings
 
     def judge(track: TrueTrack, scratch: Path) -> TrackResult:
         from tasks.quality import score_separation
 
         mixture = mixture_of(track, scratch, settings.audio_policy())
-        made = choice.engine.separate(
+        made = prepared.engine.separate(
             SeparationRequest(
                 mixture,
                 scratch,
-                settings.separation_settings(),
+                settings.separation,
                 deadline_s=settings.engine.deadline_seconds or None,
             )
         )
@@ -159,7 +160,7 @@ def by_separating(settings: StemwrightSettings, choice: Choice) -> Judge:
             all_stems=made.all_stems,
             model=made.model,
         )
-        choice.engine.release(mixture.track_id)
+        prepared.engine.release(mixture.track_id)
         return _result(track, mixture, made, quality, scratch)
 
     return judge

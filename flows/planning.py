@@ -10,11 +10,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from blocks.settings import StemwrightSettings
-from flows.assemble import Choice
-from flows.known_failures import remembered_failure
+from flows.runner.setup import Prepared
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import SourceRefused, StemwrightError
-from tasks.recording import Library, LibraryIndex
+from tasks.known_tracks import KnownTracks
+from tasks.outcome import Failed, Skipped
+from tasks.recording import Library
 
 KEPT = 10_000
 
@@ -83,29 +84,29 @@ class Plan(BaseModel):
 
 def make_plan(
     refs: Iterable[TrackRef | Failure],
-    settings: StemwrightSettings,
-    choice: Choice,
+    prepared: Prepared,
     *,
     force: bool = False,
     retry_failed: bool = False,
 ) -> Plan:
     """Look at every track, read none further than its packets, and add up what is ahead."""
-    library = Library(settings.library)
-    speed, measured = _speed(library, choice)
+    library, route = Library(prepared.settings.library), prepared.route
+    speed, measured = _speed(library, prepared)
     plan = Plan(
         library=library.url,
-        model=choice.model,
-        separation_id=choice.separation_id,
-        engine=choice.route.engine,
-        provider=choice.route.provider,
-        device=choice.route.device,
-        reasons=list(choice.route.reasons),
-        engines=[PlannedEngine(**one.model_dump()) for one in choice.route.candidates],
+        model=prepared.model,
+        separation_id=prepared.accepted_ids[0],
+        engine=route.engine,
+        provider=route.provider,
+        device=route.device,
+        reasons=list(route.reasons),
+        engines=[PlannedEngine(**one.model_dump()) for one in route.candidates],
         speed=speed,
         speed_measured=measured,
         free_bytes=_free(library),
     )
-    look = _Look(settings, library, choice.separation_ids, force, retry_failed)
+    known = prepared.known_tracks(library, force=force, retry_failed=retry_failed)
+    look = _Look(prepared.settings, known)
     counts: Counter[str] = Counter()
     for ref in refs:
         track = look.at(ref)
@@ -120,28 +121,17 @@ def make_plan(
     plan.already, plan.duplicates = counts["already"], counts["duplicate"]
     plan.refused = counts["refused"]
     plan.estimated_s = plan.audio_s / speed
-    plan.estimated_cost_usd = _cost(plan.audio_s, settings, choice)
-    plan.estimated_bytes = _bytes(plan.audio_s, settings, choice)
+    plan.estimated_cost_usd = _cost(plan.audio_s, prepared)
+    plan.estimated_bytes = _bytes(plan.audio_s, prepared)
     return plan
 
 
 class _Look:
     """Looks at one track after the other, and remembers which audio it has seen."""
 
-    def __init__(
-        self,
-        settings: StemwrightSettings,
-        library: Library,
-        separation_ids: tuple[str, ...],
-        force: bool,
-        retry_failed: bool,
-    ) -> None:
+    def __init__(self, settings: StemwrightSettings, known: KnownTracks) -> None:
         self._settings = settings
-        self._library = library
-        self._separation_ids = separation_ids
-        self._force = force
-        self._retry_failed = retry_failed
-        self._index: LibraryIndex = library.index()
+        self._known = known
         self._seen: set[str] = set()
 
     def at(self, ref: TrackRef | Failure) -> PlannedTrack:
@@ -158,19 +148,15 @@ class _Look:
 
     def _at(self, ref: TrackRef) -> PlannedTrack:
         from tasks.normalize import duration_s, identify
-        from tasks.sources import fingerprint, ingest, source_of
+        from tasks.sources import ingest, source_of
 
         planned = PlannedTrack(source=ref.source, label=ref.label, action="separate")
-        mark = fingerprint(ref)
-        for name in () if self._force else self._separation_ids:
-            known = self._index.find(ref.source, mark, name)
-            if known and self._library.is_finished(known, name):
-                return planned.model_copy(update={"action": "already", "track_id": known})
-        again = self._retry_failed or self._force
-        earlier = None if again else remembered_failure(ref, self._index)
-        if earlier:
-            why = f"failed earlier: {earlier.message} (--retry-failed tries it again)"
-            return planned.model_copy(update={"action": "refused", "why": why})
+        match self._known.outcome_of(ref):
+            case Skipped((track_id, _)):
+                return planned.model_copy(update={"action": "already", "track_id": track_id})
+            case Failed(failure):
+                why = f"failed earlier: {failure.message} (--retry-failed tries it again)"
+                return planned.model_copy(update={"action": "refused", "why": why})
         if not source_of(ref).is_local:
             why = "has to be fetched to be looked at"
             return planned.model_copy(update={"action": "unseen", "why": why})
@@ -180,7 +166,7 @@ class _Look:
         self._refuse_long(seconds)
         track_id = identify(path)
         action, why = "separate", ""
-        if not self._force and self._is_finished(track_id):
+        if self._known.finished(track_id):
             action, why = "already", "the same audio is in the library"
         elif track_id in self._seen:
             action, why = "duplicate", "the same audio as an earlier track"
@@ -188,9 +174,6 @@ class _Look:
         return planned.model_copy(
             update={"action": action, "track_id": track_id, "duration_s": seconds, "why": why}
         )
-
-    def _is_finished(self, track_id: str) -> bool:
-        return any(self._library.is_finished(track_id, name) for name in self._separation_ids)
 
     def _refuse_long(self, seconds: float | None) -> None:
         longest = self._settings.ingest.max_duration_s
@@ -201,29 +184,29 @@ class _Look:
             )
 
 
-def _speed(library: Library, choice: Choice) -> tuple[float, bool]:
+def _speed(library: Library, prepared: Prepared) -> tuple[float, bool]:
     """Seconds of audio a second: what this library saw of the same model and device, or a guess."""
     frame = library.tracks()
-    here = frame["device"].isin(choice.route.device.split(","))
-    same = frame[(frame["model"] == choice.model) & here]
+    here = frame["device"].isin(prepared.route.device.split(","))
+    same = frame[(frame["model"] == prepared.model) & here]
     measured = same["realtime_factor"].dropna()
     if len(measured):
         return float(measured.tail(200).median()), True
-    if choice.model == "embedded":
+    if prepared.model == "embedded":
         return ASSUMED_SPEED_EMBEDDED, False
-    return ASSUMED_SPEED[choice.route.engine], False
+    return ASSUMED_SPEED[prepared.route.engine], False
 
 
-def _cost(audio_s: float, settings: StemwrightSettings, choice: Choice) -> float | None:
+def _cost(audio_s: float, prepared: Prepared) -> float | None:
     """What the first engine asks for so much audio; None where nobody has said its price."""
-    if choice.route.engine != "cloud":
+    if prepared.route.engine != "cloud":
         return 0.0
-    return choice.engine.price_usd(audio_s, settings.separation_settings()) or None
+    return prepared.engine.price_usd(audio_s, prepared.settings.separation) or None
 
 
-def _bytes(audio_s: float, settings: StemwrightSettings, choice: Choice) -> int:
-    wanted = settings.separation_settings()
-    files = len(wanted.stems or choice.sources) + 1
+def _bytes(audio_s: float, prepared: Prepared) -> int:
+    wanted = prepared.settings.separation
+    files = len(wanted.stems or prepared.engine.info.sources) + 1
     share = FLAC_SHARE if wanted.format == "flac" else 1.0
     return int(audio_s * 44_100 * 2 * BYTES_A_SAMPLE[wanted.bit_depth] * files * share)
 

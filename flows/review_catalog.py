@@ -12,10 +12,10 @@ from prefect.states import Completed
 from pydantic import Field, field_validator
 
 from blocks.settings import load_settings
-from flows.artifacts import kept_quiet
 from flows.parameters import Parameters
 from flows.review_page import flagged_rows, review_page
 from flows.reviewing import Period, ReviewSummary, review
+from flows.runner.artifacts import kept_quiet
 from tasks.recording import Library
 
 

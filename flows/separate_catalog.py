@@ -10,9 +10,10 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.parameters import CatalogSources, RunControl, Separation
-from flows.run import run_tracks, settings_of
+from flows.runner.run import run_tracks
+from flows.runner.setup import prepared_for
+from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
-from flows.summary import RunSummary
 from tasks.contracts import TrackRef
 from tasks.sources import read_catalog, source_for, source_of
 
@@ -50,9 +51,9 @@ def separate_catalog(
         blocks: Prefect blocks to take settings from.
     """
     limit = tracks.limit or None
-    settings = settings_of(separation, control, blocks)
-    refs = read_catalog(tracks.sources, offline=settings.engine.offline, limit=limit)
-    return run_tracks(refs, settings, control, total=_count(tracks))
+    prepared = prepared_for(separation, control, blocks)
+    refs = read_catalog(tracks.sources, offline=prepared.settings.engine.offline, limit=limit)
+    return run_tracks(refs, prepared, control, total=_count(tracks))
 
 
 def _count(tracks: CatalogSources) -> int | None:

@@ -7,9 +7,10 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.parameters import RunControl, Separation, TrackSource
-from flows.run import run_tracks, settings_of
+from flows.runner.run import run_tracks
+from flows.runner.setup import prepared_for
+from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
-from flows.summary import RunSummary
 from tasks.contracts import Failure, TrackRef, track_label
 from tasks.sources import read_catalog
 
@@ -52,11 +53,10 @@ def separate_track(
         control: How to run.
         blocks: Prefect blocks to take settings from.
     """
-    settings = settings_of(separation, control, blocks)
-    refs = [
-        _titled(ref, track) for ref in read_catalog([track.source], offline=settings.engine.offline)
-    ]
-    return run_tracks(refs, settings, control, total=len(refs))
+    prepared = prepared_for(separation, control, blocks)
+    offline = prepared.settings.engine.offline
+    refs = [_titled(ref, track) for ref in read_catalog([track.source], offline=offline)]
+    return run_tracks(refs, prepared, control, total=len(refs))
 
 
 def _titled(ref: TrackRef | Failure, track: TrackSource) -> TrackRef | Failure:

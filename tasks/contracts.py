@@ -164,8 +164,7 @@ class LocalOptions(Value):
     precision: PrecisionClass | Literal["auto"] = Field(
         default="auto",
         title="Precision",
-        description="Auto is what was measured to be fastest here, at 40 dB or better; a CPU "
-        "keeps fp32 until `stemwright doctor --tune`.",
+        description="Auto is fp16 on CUDA, with what is fragile in fp32, and fp32 elsewhere.",
     )
     batch: int = Field(
         default=0,
@@ -493,6 +492,11 @@ class Completeness(Value):
     def complete(self) -> bool:
         return not self.missing and not self.problems
 
+    @property
+    def in_words(self) -> str:
+        """What is wrong, without a full stop."""
+        return ("; ".join(self.problems) or f"missing: {', '.join(self.missing)}").rstrip(".")
+
 
 class Reason(Value):
     """Why a verdict is below pass: a code, a sentence, the value, and where it is worst."""
@@ -630,6 +634,10 @@ class Failure(Value):
     input_error: bool = False
     fingerprint: str = ""
 
+    def is_a(self, *kinds: type[StemwrightError]) -> bool:
+        """Tell whether its cause was an error of one of these very classes."""
+        return self.error_type in {kind.__name__ for kind in kinds}
+
     @classmethod
     def of(
         cls,
@@ -637,6 +645,7 @@ class Failure(Value):
         ref: TrackRef | None = None,
         *,
         track_id: str | None = None,
+        label: str = "",
         attempt: int = 1,
         run_id: str = "",
         fingerprint: str = "",
@@ -645,7 +654,7 @@ class Failure(Value):
 
         return cls(
             source=ref.source if ref else error.track,
-            label=ref.label if ref else error.track,
+            label=label or (ref.label if ref else error.track),
             track_id=track_id,
             stage=error.stage,
             error_type=type(error).__name__,

@@ -29,8 +29,8 @@ from tasks.contracts import (
 from tasks.errors import DeadlineMissed, ProtocolError, SettingsError, SourceMissing
 from tasks.net.retries import RetryPolicy
 from tasks.separation.cloud import SeparationApi
-from tasks.separation.cloud.addresses import is_on_loopback
 from tasks.separation.cloud.downloads import Download
+from tasks.separation.cloud.origins import is_on_loopback
 from tasks.separation.engine import Engine
 from tasks.separation.factory import EngineOptions, make_engine, plan_route
 from tasks.separation.models import ModelSpec

@@ -23,6 +23,10 @@ os.environ.update(
     DO_NOT_TRACK="1",
 )
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each core has a worker of its own: torch's and BLAS's threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores interrupts, and so would the commands that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)

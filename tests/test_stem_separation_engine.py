@@ -29,6 +29,7 @@ from tasks.separation import (
     hardware,
 )
 from tests.separation.loopback import KEY, LoopbackService, as_json, serve
+from tests.tiny_model import make_tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,11 @@ def service() -> Iterator[LoopbackService]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models"))
+
+
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
     return write_song(tmp_path / "song.wav")
@@ -49,7 +55,9 @@ def song(tmp_path: Path) -> Path:
 
 def write_song(path: Path, rate: int = 44_100, channels: int = 2, format: str = "WAV") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(1).normal(0, 0.1, (int(0.4 * rate), channels))
+    # Of an Ogg with a single page FFmpeg decodes the padding too.
+    seconds = 2.0 if format == "OGG" else 0.4
+    noise = np.random.default_rng(1).normal(0, 0.1, (int(seconds * rate), channels))
     soundfile.write(path, noise, rate, format=format)
     return path
 
@@ -169,7 +177,7 @@ def test_errors_are_raised_where_they_are_noticed(models_dir: Path, tmp_path: Pa
             with pytest.raises(SettingsError, match="not at 48000"):
                 await engine.submit_separation(AudioSource(file_path=song, sample_rate=48_000))
             job = await engine.submit_separation(AudioSource(file_path=text))
-            with pytest.raises(NotAudio, match="Normalize it first"):
+            with pytest.raises(NotAudio):
                 await engine.poll_job_status(job)
             with pytest.raises(ProtocolError, match="no job"):
                 await engine.poll_job_status(SeparationJob(job_id="x", status="queued"))

@@ -11,7 +11,7 @@ from flows.cli.console import complain, errors_shown, out, safe
 from tasks.errors import StemwrightError
 
 if TYPE_CHECKING:
-    from flows.summary import RunSummary
+    from flows.runner.summary import RunSummary
 
 BUNDLED = Path(tasks.sources.__file__).parent / "bundled" / "catalog.csv"
 

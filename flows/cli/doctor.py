@@ -36,7 +36,7 @@ def doctor(
     offline: opt.Offline = False,
     tune: Annotated[
         bool,
-        typer.Option("--tune", help="Measure the fastest precision and batch for the model."),
+        typer.Option("--tune", help="Measure the fastest batch and backend for the model."),
     ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -140,7 +140,7 @@ def _hardware() -> Iterator[Finding]:
 def _model(settings: StemwrightSettings) -> Finding:
     from tasks.separation.models import find_model
 
-    name = settings.separation_settings().model
+    name = settings.separation.model
     try:
         # Looking must not download hundreds of megabytes: offline on purpose.
         spec = find_model(name, models_dir=settings.models_dir, offline=True)
@@ -181,9 +181,7 @@ def _here(settings: StemwrightSettings) -> tuple[ModelSpec, str] | None:
     route = plan_route(settings.engine_options())
     device = next((one.device for one in route.usable if one.device), "")
     try:
-        spec = find_model(
-            settings.separation_settings().model, models_dir=settings.models_dir, offline=True
-        )
+        spec = find_model(settings.separation.model, models_dir=settings.models_dir, offline=True)
     except WeightsMissing:
         return None
     return (spec, device.partition(",")[0]) if device and spec.family != "unblend" else None
@@ -194,14 +192,20 @@ def _speed(settings: StemwrightSettings) -> Finding:
 
     here = _here(settings)
     known = Tuning().of(*here) if here else None
-    if here is None or known is None or not known.precision:
-        fix = "`stemwright doctor --tune` measures the fastest precision and batch."
+    if here is None or known is None or not known.fastest:
+        fix = "`stemwright doctor --tune` measures the fastest batch and backend."
         text = "not measured yet" if here else "needs a model of demucs' family that is here"
         return Finding(check="speed", state="ok", text=text, fix=fix if here else "")
+    from tasks.separation.local.separator import auto_precision
+
+    asked = settings.local.precision
+    taken = auto_precision(here[1]) if asked == "auto" else asked
     text = (
-        f"{here[0].name} on {here[1]}: {known.speed:.1f} s of audio a second at best; auto takes "
-        f"{known.precision}, {max(1, known.batch)} segments at once"
+        f"{here[0].name} on {here[1]}: {known.speed:.1f} s of audio a second at best; {asked} "
+        f"takes {taken}, {max(1, known.batch)} segments at once"
     )
+    if known.fastest != taken:
+        text += f"; {known.fastest} was faster (local.precision, other stems by other names)"
     return Finding(check="speed", state="ok", text=text)
 
 

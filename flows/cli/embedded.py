@@ -24,7 +24,8 @@ from tasks.errors import StemwrightError
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer
 
-    from flows.summary import RunSummary
+    from flows.runner.setup import Prepared
+    from flows.runner.summary import RunSummary
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -56,7 +57,7 @@ def prepare_prefect() -> None:
         os.environ.setdefault(name, value)
 
 
-def run_catalog(parameters: dict[str, Any], *, as_json: bool) -> RunSummary:
+def run_catalog(parameters: dict[str, Any], prepared: Prepared, *, as_json: bool) -> RunSummary:
     """Run `separate_catalog` in this process and show how it goes.
 
     Raises:
@@ -66,7 +67,7 @@ def run_catalog(parameters: dict[str, Any], *, as_json: bool) -> RunSummary:
     prepare_prefect()
     try:
         with _terminated_like_interrupted(), _prefect():
-            ended = _run(parameters, live=err.is_terminal and not as_json)
+            ended = _run(parameters, prepared, live=err.is_terminal and not as_json)
     except KeyboardInterrupt:
         stop(
             Exit.INTERRUPTED,
@@ -83,12 +84,14 @@ def run_catalog(parameters: dict[str, Any], *, as_json: bool) -> RunSummary:
     return _summary_of(ended, as_json=as_json)
 
 
-def _run(parameters: dict[str, Any], *, live: bool) -> object:
+def _run(parameters: dict[str, Any], prepared: Prepared, *, live: bool) -> object:
     from flows.cli.progress import Bars, Lines
+    from flows.runner.progress import followed_by
+    from flows.runner.setup import prepared_as
     from flows.separate_catalog import separate_catalog
-    from flows.watch import watched_by
 
-    with Bars() if live else Lines() as watcher, watched_by(watcher):
+    display = Bars() if live else Lines()
+    with display, followed_by(display), prepared_as(prepared):
         state = separate_catalog(**parameters, return_state=True)
         return state.result(raise_on_failure=False)
 

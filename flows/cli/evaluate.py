@@ -15,10 +15,9 @@ from flows.cli.console import Exit, busy, complain, err, errors_shown, out, plai
 from flows.cli.tables import many, number
 
 if TYPE_CHECKING:
-    from blocks.settings import StemwrightSettings
-    from flows.assemble import Choice
     from flows.evaluating import Evaluation, Judge, TrackResult
     from flows.reference_stems import TrueTrack
+    from flows.runner.setup import Prepared
     from tasks.quality.reference import Agreement
 
 
@@ -61,8 +60,8 @@ def evaluate(
         if library:
             found = _kept(folder, library, model, limit)
         else:
-            settings, choice = _chosen(model, config, models_dir, provider, offline)
-            found = _made(folder, settings, choice, limit)
+            prepared = _prepared(model, config, models_dir, provider, offline)
+            found = _made(folder, prepared, limit)
         code = _exit_code(found)
         if as_json:
             print_json(_document(found) | {"exit_code": int(code)})
@@ -71,14 +70,14 @@ def evaluate(
         raise typer.Exit(code)
 
 
-def _chosen(
+def _prepared(
     model: str,
     config: Path | None,
     models_dir: str,
     provider: opt.ProviderOption | None,
     offline: bool,
-) -> tuple[StemwrightSettings, Choice]:
-    from flows.cli.separate import check_settings
+) -> Prepared:
+    from flows.cli.separate import prepare
 
     parameters = opt.parameters(
         sources=["-"],
@@ -89,22 +88,24 @@ def _chosen(
         offline=offline,
     )
     with busy("looking at the settings and the hardware…"):
-        return check_settings(parameters)
+        return prepare(parameters)
 
 
-def _made(folder: Path, settings: StemwrightSettings, choice: Choice, limit: int) -> Evaluation:
+def _made(folder: Path, prepared: Prepared, limit: int) -> Evaluation:
     """Of separations made now."""
     from flows.evaluating import Evaluation, by_separating
     from flows.reference_stems import find_tracks
 
     found = Evaluation(
-        model=choice.model, separation_id=choice.separation_id, device=choice.route.device
+        model=prepared.model,
+        separation_id=prepared.accepted_ids[0],
+        device=prepared.route.device,
     )
     try:
-        tracks = find_tracks(folder, choice.sources)[: limit or None]
-        return _followed(found, tracks, by_separating(settings, choice))
+        tracks = find_tracks(folder, prepared.engine.info.sources)[: limit or None]
+        return _followed(found, tracks, by_separating(prepared))
     finally:
-        choice.engine.close()
+        prepared.engine.close()
 
 
 def _kept(folder: Path, library: str, model: str, limit: int) -> Evaluation:

@@ -64,15 +64,14 @@ def plan(
             force=force,
             offline=offline,
         )
-        from flows.cli.separate import check_settings
+        from flows.cli.separate import prepare
         from flows.planning import make_plan
         from tasks.sources import read_catalog
 
-        settings, choice = check_settings(parameters)
+        prepared = prepare(parameters)
         made = make_plan(
-            read_catalog(sources, offline=settings.engine.offline, limit=limit or None),
-            settings,
-            choice,
+            read_catalog(sources, offline=prepared.settings.engine.offline, limit=limit or None),
+            prepared,
             force=force,
             retry_failed=retry_failed,
         )

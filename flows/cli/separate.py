@@ -11,9 +11,8 @@ from flows.cli import options as opt
 from flows.cli.console import busy, complain, errors_shown, out, print_json, safe, set_up_logging
 
 if TYPE_CHECKING:
-    from blocks.settings import StemwrightSettings
-    from flows.assemble import Choice
-    from flows.summary import RunSummary, TrackLine
+    from flows.runner.setup import Prepared
+    from flows.runner.summary import RunSummary, TrackLine
     from tasks.recording import TrackRow
 
 SHOWN = 50
@@ -87,10 +86,10 @@ def run_and_show(
 ) -> None:
     """Run the flow, print its results, and exit with its code."""
     with busy("looking at the settings and the hardware…"):
-        check_settings(parameters)
+        prepared = prepare(parameters)
     from flows.cli.embedded import run_catalog
 
-    summary = run_catalog(parameters, as_json=as_json)
+    summary = run_catalog(parameters, prepared, as_json=as_json)
     if as_json:
         print_json(summary.model_dump(mode="json") | {"exit_code": summary.exit_code})
     else:
@@ -100,23 +99,13 @@ def run_and_show(
     raise typer.Exit(summary.exit_code)
 
 
-def check_settings(parameters: dict[str, Any]) -> tuple[StemwrightSettings, Choice]:
-    """Find what is wrong with the settings before Prefect is even imported."""
-    from pathlib import Path
+def prepare(parameters: dict[str, Any]) -> Prepared:
+    """Find what is wrong with the settings before Prefect is even imported, and make the engine."""
+    from flows.runner import setup
 
-    from blocks.redaction import install_redaction
-    from blocks.settings import load_settings
-    from flows.assemble import choose
-    from flows.parameters import overrides_of
-
-    control = parameters["control"]
-    settings = load_settings(
-        Path(control.config) if control.config else None,
-        overrides_of(parameters["separation"], control),
-    )
+    settings = setup.read_settings(parameters["separation"], parameters["control"])
     set_up_logging(settings.logging.level)
-    install_redaction(settings.secrets())
-    return settings, choose(settings)
+    return setup.prepare(settings)
 
 
 def show(summary: RunSummary) -> None:

@@ -15,7 +15,7 @@ from flows.cli.console import plain
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flows.summary import TrackLine
+    from flows.runner.summary import TrackLine
     from tasks.recording import TrackRow
 
 COLOUR = {"pass": "green", "review": "yellow", "fail": "red"}

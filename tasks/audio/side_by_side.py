@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from tasks.audio.audio_file import AudioFile, Samples, all_finite, energy, not_finite
+from tasks.audio.block_reader import AudioFile, Samples, all_finite, energy, not_finite
 from tasks.audio.decibels import Float64
 from tasks.audio.stft import Real, fft_size
 from tasks.errors import CorruptAudio, IncompleteSeparation, StemwrightError

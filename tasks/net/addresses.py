@@ -72,9 +72,11 @@ class Guard(ABC):
 
     def check_literal(self, host: str) -> None:
         """Check a host that is an address itself; names are somebody else's to resolve."""
-        with suppress(ValueError):
+        try:
             ipaddress.ip_address(host)
-            self.check(host, host)
+        except ValueError:
+            return
+        self.check(host, host)
 
 
 class PublicOnly(Guard):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tasks.errors import (
     NetworkError,
@@ -15,6 +16,9 @@ from tasks.errors import (
     StemwrightError,
 )
 from tasks.net.retries import retry_after_s
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def error_of_status(status: int, reason: str = "", retry_after: str = "") -> StemwrightError:
@@ -34,6 +38,13 @@ def error_of_status(status: int, reason: str = "", retry_after: str = "") -> Ste
         return fault
     remedy = "Open the URL in a browser: it may need a login or a newer link."
     return SourceUnreadable(f"{answer}.", remedy=remedy)
+
+
+def check_status(response: httpx.Response) -> None:
+    """Raise the error that a response's status of 400 or more stands for."""
+    if response.status_code >= 400:
+        retry_after = response.headers.get("retry-after", "")
+        raise error_of_status(response.status_code, response.reason_phrase, retry_after)
 
 
 @contextmanager

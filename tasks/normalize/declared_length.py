@@ -14,7 +14,7 @@ import re
 from typing import Any, NamedTuple
 
 from tasks.normalize import structure
-from tasks.normalize.source import AudioFile
+from tasks.normalize.audio_file import AudioFile
 from tasks.normalize.xing import counted_frames
 
 # Demuxers of formats whose header counts the samples. What isn't named here promises nothing:

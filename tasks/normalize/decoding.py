@@ -10,11 +10,11 @@ import numpy as np
 from tasks.contracts import AudioPolicy
 from tasks.errors import CorruptAudio, EmptyAudio, SourceRefused
 from tasks.normalize import downmix, padding
+from tasks.normalize.audio_file import AudioFile
 from tasks.normalize.damage import Damage
 from tasks.normalize.declared_length import Promise, promise_of
 from tasks.normalize.resampling import Block, Samples
 from tasks.normalize.samples import as_floats
-from tasks.normalize.source import AudioFile
 from tasks.normalize.timeline import Silence, Timeline
 
 _BLOCK_FRAMES = 32_768

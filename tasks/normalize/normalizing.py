@@ -17,11 +17,11 @@ from tasks.contracts import (
     SourceFormat,
 )
 from tasks.errors import CorruptAudio, StemwrightError
+from tasks.normalize.audio_file import AudioFile
 from tasks.normalize.decoding import Decoder
-from tasks.normalize.identity import translate
+from tasks.normalize.identification import translate
 from tasks.normalize.levels import Meter
 from tasks.normalize.resampling import resample
-from tasks.normalize.source import AudioFile
 from tasks.normalize.writing import MasterWriter, full_scale
 
 _DEPTH_NAMES = {

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
+from tasks.normalize.audio_file import AudioFile
 from tasks.normalize.resampling import Samples
-from tasks.normalize.source import AudioFile
 
 # Two frames of HE-AAC: what an end further off cuts away isn't an encoder's padding.
 _LONGEST_PADDING = 4096

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import numpy as np
 
+from tasks.errors import NotAudio
 from tasks.normalize.resampling import Samples
 
-_FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63, "u1": 2.0**7}
+# FFmpeg's sample formats: the array type, and what full scale is.
+_FORMATS = {
+    "u8": ("u1", 2.0**7),
+    "s16": ("i2", 2.0**15),
+    "s32": ("i4", 2.0**31),
+    "s64": ("i8", 2.0**63),
+    "flt": ("f4", 1.0),
+    "dbl": ("f8", 1.0),
+}
 
 
 def as_floats(frame: Any) -> Samples:
     """A decoded frame, shape (frames, channels), full scale at 1.0.
 
     Exact for every format but 64-bit integers, of which 53 bits are kept.
+
+    Raises:
+        NotAudio: Its samples are of a kind that isn't known here.
     """
+    name: str = frame.format.name
+    if name.removesuffix("p") not in _FORMATS:
+        raise NotAudio(f"its samples are of an unsupported kind, {name}.")
+    kind, full_scale = _FORMATS[name.removesuffix("p")]
     channels = frame.layout.nb_channels
-    if frame.format.name.startswith("s64"):
-        # PyAV has no array type for it; what encodes to it isn't planar.
-        kind = "i8"
-        raw = np.frombuffer(frame.planes[0], dtype="<i8")[: frame.samples * channels]
-    else:
-        kind = av.audio.frame.format_dtypes[frame.format.name]
-        raw = frame.to_ndarray()
-    rows = raw.T if frame.format.is_planar else raw.reshape(-1, channels)
-    samples: Samples = rows.astype(np.float64)
+    # Not PyAV's own arrays: they lack 64-bit integers, and count planes beyond the last channel
+    # where there are more than eight.
+    width = 1 if frame.format.is_planar else channels
+    planes = frame.planes[: channels if frame.format.is_planar else 1]
+    rows = [np.frombuffer(plane, kind, frame.samples * width) for plane in planes]
+    samples: Samples = np.stack(rows).T.astype(np.float64).reshape(-1, channels)
     if kind == "u1":
-        samples -= _FULL_SCALE["u1"]
-    samples /= _FULL_SCALE.get(kind, 1.0)
+        samples -= full_scale
+    samples /= full_scale
     return samples

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import av
 
+from tasks.normalize.audio_file import AudioFile
 from tasks.normalize.damage import Damage
-from tasks.normalize.source import AudioFile
 
 # Containers in which a leap of the time stamps means that something isn't there.
 _STAMPED = ("flac", "matroska", "mov", "ogg")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.audio.audio_file import AudioFile
+from tasks.audio.block_reader import AudioFile
 from tasks.contracts import MaybeFloat, Value
 from tasks.errors import IncompleteSeparation, SettingsError
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from tasks.errors import Interrupted
 
@@ -72,39 +71,43 @@ class DeviceLock:
             self._holders += 1
 
     def _take(self, name: str, files: ExitStack, stopping: Callable[[], bool]) -> None:
-        with _lock_file(f"{name}.next") as waiting:
-            _wait_for(waiting, stopping, "")
-            device = files.enter_context(_lock_file(name))
-            _wait_for(device, stopping, name)
+        with _acquired(f"{name}.next", stopping):
+            files.enter_context(_acquired(name, stopping))
 
     def _is_wanted(self) -> bool:
         """Whether another process waits for one of the devices."""
         for name in self._names:
-            with _lock_file(f"{name}.next") as waiting:
-                if not _try_lock(waiting):
-                    return True
+            waiting = _lock_file(f"{name}.next")
+            if not _is_acquired(waiting):
+                return True
+            waiting.release()
         return False
 
 
-def _lock_file(name: str) -> IO[str]:
+def _lock_file(name: str) -> FileLock:
     file = f"stemwright-{os.getuid()}-{name.replace(':', '-')}.lock"
-    return (Path(tempfile.gettempdir()) / file).open("w")
+    # Whichever thread is the last to hold the devices lets go of them.
+    return FileLock(Path(tempfile.gettempdir()) / file, thread_local=False)
 
 
-def _wait_for(file: IO[str], stopping: Callable[[], bool], name: str) -> None:
-    if _try_lock(file):
-        return
-    if name:
-        log.info("waiting for %s: another run on this host holds it", name)
-    while not _try_lock(file):
-        if stopping():
-            raise Interrupted("the run was asked to stop.")
-        time.sleep(_ASK_AGAIN_S)
-
-
-def _try_lock(file: IO[str]) -> bool:
+def _is_acquired(lock: FileLock, timeout_s: float = 0.0) -> bool:
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
         return False
     return True
+
+
+@contextmanager
+def _acquired(name: str, stopping: Callable[[], bool]) -> Iterator[None]:
+    lock = _lock_file(name)
+    if not _is_acquired(lock):
+        if not name.endswith(".next"):
+            log.info("waiting for %s: another run on this host holds it", name)
+        while not _is_acquired(lock, _ASK_AGAIN_S):
+            if stopping():
+                raise Interrupted("the run was asked to stop.")
+    try:
+        yield
+    finally:
+        lock.release()

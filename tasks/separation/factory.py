@@ -63,11 +63,6 @@ class EngineOptions(Value):
     log_vram_usage: bool = False
     local: LocalOptions = LocalOptions()
 
-    @property
-    def cloud_configured(self) -> bool:
-        """Whether there is a service to ask."""
-        return any(not service.missing for service in self.services)
-
     def find_model(self, *, fetch: bool = True) -> ModelSpec:
         """Find the model's weights on this machine; `fetch` lets them be downloaded.
 
@@ -95,6 +90,7 @@ def plan_route(options: EngineOptions) -> Route:
         "cloud": options.fallback_to_local,
         "local_cpu": False,
     }[options.provider]
+    configured = any(not service.missing for service in options.services)
     return choose_engine(
         options.provider,
         options.workload,
@@ -104,7 +100,7 @@ def plan_route(options: EngineOptions) -> Route:
         offline=options.offline,
         services=[service.facts() for service in options.services],
         fallback_to_local=options.fallback_to_local,
-        cloud_after_oom=options.cloud_after_oom and options.cloud_configured,
+        cloud_after_oom=options.cloud_after_oom and configured,
     )
 
 

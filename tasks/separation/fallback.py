@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from tasks.errors import (
 from tasks.separation.budget import LimitReached
 from tasks.separation.engine import Engine, EngineInfo
 from tasks.separation.joining import join_stem_sets
-from tasks.separation.request import SeparationRequest
+from tasks.separation.request import Callbacks, SeparationRequest
 from tasks.separation.stem_choice import kept_stems
 from tasks.separation.wrappers import LeftAlone
 
@@ -176,12 +177,15 @@ class _Attempt:
             self._errors.append(error)
             return
         try:
-            made = self._separate(engine, info)
+            with self._working() as callbacks:
+                made = engine.separate(self._part(info, callbacks))
         except StemwrightError as error:
             if not self._goes_on(info, error):
                 raise
             self._hand_on(info, error)
             return
+        reasons = self._fallback.reasons.get(info.name, made.device_reasons)
+        made = made.model_copy(update={"device_reasons": reasons})
         self._route.append(info.name)
         self._made = join_stem_sets(self._made, made) if self._made else made
         self._gain = self._made.gain
@@ -190,28 +194,28 @@ class _Attempt:
             self._route[-1] += f" (left out {left_out})"
             log.info("%s: %s left out %s", self._request.label, info.name, left_out)
 
-    def _separate(self, engine: Engine, info: EngineInfo) -> StemSet:
-        """Have one engine do what is still missing."""
-        request = self._request
-        again = self._made is not None or bool(request.only)
-        waited: list[float] = []
-        part = replace(
-            request,
+    def _part(self, info: EngineInfo, callbacks: Callbacks) -> SeparationRequest:
+        """What is still missing, as a request to one engine."""
+        again = self._made is not None or bool(self._request.only)
+        return replace(
+            self._request,
             only=frozenset(self._missing) if again else frozenset(),
             gain=self._gain,
             deadline_s=self._limit_s(info),
-            callbacks=replace(request.callbacks, on_wait=waited.append),
+            callbacks=callbacks,
         )
+
+    @contextmanager
+    def _working(self) -> Iterator[Callbacks]:
+        """Take an engine's time off what the deadline leaves, but not its wait for a device."""
+        waited: list[float] = []
         began = time.monotonic()
         try:
-            made = engine.separate(part)
+            yield replace(self._request.callbacks, on_wait=waited.append)
         finally:
             if self._left_s is not None:
-                # Waiting for the device isn't the track's own time.
                 worked_s = time.monotonic() - began - sum(waited)
                 self._left_s = max(0.0, self._left_s - worked_s)
-        reasons = self._fallback.reasons.get(info.name, made.device_reasons)
-        return made.model_copy(update={"device_reasons": reasons})
 
     def _limit_s(self, info: EngineInfo) -> float | None:
         if self._left_s is None or not info.is_service:

@@ -1,8 +1,7 @@
-"""Reading a mixture's samples, and making one of a file that no stage has normalized."""
+"""Reading a mixture's samples."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.contracts import Mixture, SourceFormat, TrackRef
+from tasks.contracts import Mixture
 from tasks.errors import (
     CorruptAudio,
-    EmptyAudio,
-    NotAudio,
     ProtocolError,
     from_os_error,
 )
-from tasks.separation.stem_files import write_stems
 
 if TYPE_CHECKING:
     import soundfile
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 1 << 18
-_LOSSY = ("MP3", "OGG", "MPEG")
 
 
 class MixtureReader:
@@ -128,69 +123,6 @@ class MixtureReader:
         return mean, variance**0.5 + 1e-8, silent
 
 
-def prepare(path: Path, folder: Path, sample_rate_hz: int, channels: int = 2) -> Mixture:
-    """Make a mixture in `folder` of any file that libsndfile reads: WAV, FLAC, AIFF, MP3, Ogg.
-
-    Resampled by soxr (VHQ) to `sample_rate_hz`; mono is doubled. What needs more than that
-    (other codecs, surround) is the normalize stage's.
-
-    Raises:
-        SourceMissing, NotAudio, EmptyAudio, CorruptAudio, DiskFull.
-    """
-    import soundfile
-    import soxr
-
-    label = path.name
-    samples, rate = _read(path, "Normalize it first: its codec isn't one that is read here.")
-    if samples.shape[1] == 0:
-        raise EmptyAudio("it holds no samples.", track=label, stage="normalize")
-    if samples.shape[0] == 1:
-        samples = np.repeat(samples, channels, axis=0)
-    if samples.shape[0] != channels:
-        raise NotAudio(
-            f"it has {samples.shape[0]} channels.",
-            track=label,
-            stage="normalize",
-            remedy="Normalize it to stereo first.",
-        )
-    if not np.isfinite(samples).all():
-        raise CorruptAudio(
-            "it holds samples that are not finite numbers.", track=label, stage="normalize"
-        )
-    info = soundfile.info(str(path))
-    if rate != sample_rate_hz:
-        samples = soxr.resample(samples.T, rate, sample_rate_hz, quality="VHQ").T
-    samples = np.ascontiguousarray(samples, dtype=np.float32)
-    paths, _ = write_stems(folder, {"mixture": samples}, sample_rate_hz, "wav", "32f", track=label)
-    peak = float(np.abs(samples).max())
-    return Mixture(
-        ref=TrackRef(source=str(path), kind="file"),
-        track_id=hashlib.sha256(samples.tobytes()).hexdigest()[:16],
-        path=paths["mixture"],
-        sample_rate_hz=sample_rate_hz,
-        channels=channels,
-        frames=samples.shape[1],
-        bit_depth="32f",
-        peak=peak,
-        silent=peak == 0.0,
-        source=SourceFormat(
-            container=info.format.lower(),
-            codec=info.subtype.lower(),
-            sample_rate_hz=rate,
-            channels=info.channels,
-            lossy=info.format in _LOSSY,
-        ),
-        source_bytes=path.stat().st_size,
-        source_path=path,
-    )
-
-
-def _read(path: Path, remedy: str = "") -> tuple[NDArray[np.float32], int]:
-    with _told(path.name, remedy), _open(path) as file:
-        samples = file.read(dtype="float32", always_2d=True)
-        return np.ascontiguousarray(samples.T), int(file.samplerate)
-
-
 def _open(path: Path) -> soundfile.SoundFile:
     import soundfile
 
@@ -202,17 +134,13 @@ def _open(path: Path) -> soundfile.SoundFile:
 
 
 @contextmanager
-def _told(name: str, remedy: str = "") -> Iterator[None]:
-    """libsndfile's error as ours; with a remedy, the file may be of a kind that it doesn't read."""
+def _told(name: str) -> Iterator[None]:
+    """libsndfile's error as ours."""
     import soundfile
 
     try:
         yield
     except soundfile.LibsndfileError as error:
-        kind = NotAudio if remedy else CorruptAudio
-        raise kind(
-            f"it can't be decoded ({error.error_string})",
-            track=name,
-            stage="separate",
-            remedy=remedy,
+        raise CorruptAudio(
+            f"it can't be decoded ({error.error_string})", track=name, stage="separate"
         ) from error

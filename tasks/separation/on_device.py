@@ -10,9 +10,9 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from tasks.contracts import EngineName, Mixture, SeparationSettings, StemSet
+from tasks.contracts import EngineName, Mixture, PrecisionClass, SeparationSettings, StemSet
 from tasks.errors import ProtocolError, StemwrightError
 from tasks.separation.deadline import Watch, default_deadline_s, refuse_hopeless
 from tasks.separation.engine import Engine, EngineInfo
@@ -86,6 +86,11 @@ class DeviceSeparator(Engine):
         """The class of arithmetic: `fp32`, `fp16`, `bf16`. Part of a separation's identity."""
 
     @property
+    def any_precision(self) -> bool:
+        """Whether the precision was left to us, so that one is as good as another."""
+        return True
+
+    @property
     def backend(self) -> str:
         """The library that runs the network."""
         return "torch"
@@ -94,10 +99,6 @@ class DeviceSeparator(Engine):
     def batch(self) -> int:
         """Segments in one forward pass; 0 where the library decides."""
         return 0
-
-    def measure(self) -> None:
-        """Find out what is fastest on this device, where that has to be known before it starts."""
-        return
 
     @abstractmethod
     def _stream(
@@ -117,6 +118,15 @@ class DeviceSeparator(Engine):
     def separation_id(self, settings: SeparationSettings) -> str:
         """The identity that a separation with these settings has on this device."""
         return separation_id(self.spec, settings, precision=self.precision)
+
+    def accepted_ids(self, settings: SeparationSettings) -> tuple[str, ...]:
+        """Of every precision, where it was left to us: another device makes no track anew."""
+        own = super().accepted_ids(settings)
+        if not self.any_precision:
+            return own
+        classes = get_args(PrecisionClass)
+        others = (separation_id(self.spec, settings, precision=one) for one in classes)
+        return tuple(dict.fromkeys((*own, *others)))
 
     def separate(self, request: SeparationRequest) -> StemSet:
         """Separate a mixture into files in `request.folder`: same input, same bytes.

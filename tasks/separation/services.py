@@ -158,7 +158,7 @@ class CloudApi(Value):
     @property
     def _may_be_keyless(self) -> bool:
         """`stemwright endpoint` without keys listens on the loopback, and nowhere else."""
-        from tasks.separation.cloud.addresses import is_on_loopback
+        from tasks.separation.cloud.origins import is_on_loopback
 
         return self.service == "stemwright" and is_on_loopback(self.base_url)
 

@@ -9,7 +9,8 @@ import logging
 import platform
 from pathlib import Path
 
-from tasks.contracts import Value
+from pydantic import BaseModel, ConfigDict
+
 from tasks.errors import StemwrightError
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.state import Database
@@ -24,17 +25,20 @@ CREATE TABLE IF NOT EXISTS measured (
 """
 
 
-class Measured(Value):
+class Measured(BaseModel):
     """What is known of one model on one device.
 
     `speed` is the best seen, in seconds of audio a second. `batch` counts segments; 0 is unknown.
-    `precision` is what `auto` takes; empty before anything was tuned. Compiling took `compile_s`
+    `fastest` is the precision that was fastest, a recommendation; empty before anything was tuned.
+    Compiling took `compile_s`
     and makes a pass `compile_gain` times as fast; 1 where it doesn't pay, or wasn't tried.
     """
 
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
     speed: float = 0.0
     batch: int = 0
-    precision: str = ""
+    fastest: str = ""
     compile_gain: float = 1.0
     compile_s: float = 0.0
 

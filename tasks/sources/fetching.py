@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.contracts import IngestPolicy, SourceAudio, TrackRef
 from tasks.errors import SourceRefused, StemwrightError, from_os_error
-from tasks.sources.source import source_of
+from tasks.sources.kinds import source_of
 from tasks.sources.tags import filled, read_tags
 
 

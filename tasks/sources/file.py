@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import EmptyAudio, SourceMissing, SourceRefused
+from tasks.sources.kinds import Fetched, Source
 from tasks.sources.limits import check_size
-from tasks.sources.source import Fetched, Source
 
 _IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
 

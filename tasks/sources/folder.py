@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tasks.errors import CatalogError, from_os_error
-from tasks.sources.source import Row, Rows, Source
+from tasks.sources.kinds import Row, Rows, Source
 from tasks.sources.suffixes import NO_AUDIO_REMEDY, is_address, is_audio, is_visible_audio
 
 

@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError, SourceMissing, SourceRefused
-from tasks.net.http_errors import error_of_status, httpx_errors
+from tasks.net.http_errors import check_status, httpx_errors
 from tasks.sources import ytdlp
+from tasks.sources.kinds import Fetched, Source
 from tasks.sources.limits import LIMITER, Deadline, check_size
 from tasks.sources.partial_download import Part, Version, fetch_into
-from tasks.sources.source import Fetched, Source
 from tasks.sources.suffixes import is_audio, is_web
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: D
     with httpx_errors(), _open(client, part, policy, deadline) as response:
         if response.status_code == 416:
             return _after_416(response, part)
-        if response.status_code >= 400:
-            retry_after = response.headers.get("retry-after", "")
-            raise error_of_status(response.status_code, response.reason_phrase, retry_after)
+        check_status(response)
         if _is_page(response):
             raise PageAnswered
         version = _place(response, part)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from tasks.errors import CatalogError, SourceMissing, StemwrightError, from_os_error
-from tasks.net.http_errors import error_of_status, httpx_errors
+from tasks.net.http_errors import check_status, httpx_errors
+from tasks.sources.kinds import Row, Rows, Source
 from tasks.sources.manifest_formats import LEGACY, TEXT_READERS, read_parquet
 from tasks.sources.objects import driver_error, filesystem
-from tasks.sources.source import Row, Rows, Source
 from tasks.sources.suffixes import (
     CATALOG_SUFFIXES,
     is_address,
@@ -115,8 +115,7 @@ def _spool(url: str) -> IO[bytes]:
             httpx_errors(),
             httpx.stream("GET", url, follow_redirects=True, timeout=20.0) as response,
         ):
-            if response.status_code >= 400:
-                raise error_of_status(response.status_code, response.reason_phrase)
+            check_status(response)
             for chunk in response.iter_bytes():
                 spool.write(chunk)
                 if spool.tell() > _MAX_WEB_CATALOG_BYTES:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from tasks.errors import CatalogError
-from tasks.sources.source import Row, Rows
+from tasks.sources.kinds import Row, Rows
 
 _COLUMNS = frozenset({"source", "title", "artist", "album", "genre", "isrc"})
 _DELIMITERS = ",;\t|"

@@ -19,9 +19,9 @@ from tasks.errors import (
     StemwrightError,
 )
 from tasks.net.drivers import DRIVERS
+from tasks.sources.kinds import Fetched, Row, Rows, Source
 from tasks.sources.limits import Deadline, check_size
 from tasks.sources.partial_download import Part, Version, fetch_into
-from tasks.sources.source import Fetched, Row, Rows, Source
 from tasks.sources.suffixes import (
     NO_AUDIO_REMEDY,
     is_address,

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from tasks.contracts import IngestPolicy, Tags
 from tasks.errors import EmptyAudio, NetworkError, TransientError, from_os_error
+from tasks.sources.kinds import Fetched
 from tasks.sources.limits import Deadline, check_size, resuming
-from tasks.sources.source import Fetched
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import CatalogError, SourceRefused, StemwrightError
-from tasks.sources.source import KINDS, Row, Source, source_for
+from tasks.sources.kinds import KINDS, Row, Source, source_for
 from tasks.sources.stdin import Stdin
 from tasks.sources.suffixes import is_address, is_web
 

@@ -6,8 +6,8 @@ import sys
 from typing import TextIO
 
 from tasks.errors import CatalogError, StemwrightError
+from tasks.sources.kinds import Rows, Source
 from tasks.sources.manifest_formats import read_txt
-from tasks.sources.source import Rows, Source
 
 
 class Stdin(Source):

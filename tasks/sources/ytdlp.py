@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError
-from tasks.sources.source import Fetched, Row, Rows, Source
+from tasks.sources.kinds import Fetched, Row, Rows, Source
 from tasks.sources.suffixes import is_web
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from tasks.errors import (
     TransientError,
 )
 from tasks.net.addresses import connect
+from tasks.sources.kinds import Fetched
 from tasks.sources.limits import LIMITER, Deadline, check_duration, check_size, retries_in_place
-from tasks.sources.source import Fetched
 from tasks.sources.ytdlp_errors import translated
 
 log = logging.getLogger(__name__)

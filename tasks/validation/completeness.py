@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.audio.audio_file import energy
+from tasks.audio.block_reader import energy
 from tasks.audio.decibels import Float64
 from tasks.audio.side_by_side import Listener, Passage, SideBySide, Signal
 from tasks.contracts import (

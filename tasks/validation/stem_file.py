@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tasks.audio.audio_file import in_words
+from tasks.audio.block_reader import in_words
 from tasks.audio.side_by_side import Signal
 
 Flags = npt.NDArray[np.bool_]

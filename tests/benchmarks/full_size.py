@@ -90,7 +90,7 @@ def music(seconds: float, suffix: str = ".wav") -> Path:
 def make_music(path: Path, seconds: float, seed: int = 3) -> None:
     """Passages of 2 to 8 s from anywhere in the bundled pieces, each at its own level."""
     rng = np.random.default_rng(seed)
-    folder = ROOT / "tasks" / "catalog" / "bundled"
+    folder = ROOT / "tasks" / "sources" / "bundled"
     pieces = [soundfile.read(each)[0] for each in sorted(folder.glob("*/mixture.flac"))]
     pieces = [piece * (_LEVEL / np.sqrt(np.mean(piece**2))) for piece in pieces]
     left = round(seconds * RATE)

@@ -89,11 +89,11 @@ def test_its_depth_and_rate_reach_the_mixture_and_the_stems() -> None:
     settings = load_settings(TEMPLATE, environ={})
     assert settings.audio_policy().bit_depth == "16"
     assert settings.audio_policy().sample_rate_hz == 44_100
-    assert settings.separation_settings().bit_depth == "16"
+    assert settings.separation.bit_depth == "16"
 
 
 def test_its_upload_format_is_not_the_stems_format() -> None:
-    assert load_settings(TEMPLATE, environ={}).separation_settings().format == "flac"
+    assert load_settings(TEMPLATE, environ={}).separation.format == "flac"
 
 
 def test_its_example_address_is_no_service() -> None:

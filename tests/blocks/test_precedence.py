@@ -147,7 +147,7 @@ class TestEnvironment:
 
 def test_the_stems_depth_follows_the_mixtures_unless_said() -> None:
     def depth(overrides: dict[str, Any]) -> str:
-        return load_settings(overrides=overrides, environ={}).separation_settings().bit_depth
+        return load_settings(overrides=overrides, environ={}).separation.bit_depth
 
     assert depth({}) == "24"
     assert depth({"audio": {"bit_depth": 16}}) == "16"

@@ -14,12 +14,15 @@ from rich.console import Console
 
 from flows.cli import progress, separate
 from flows.cli.console import plain
-from flows.cli.progress import Bars, Lines, Pace
+from flows.cli.progress import Bars, Lines, pace
 from flows.cli.tables import few, length, quality_table
-from flows.summary import RunSummary
+from flows.runner.progress import ProgressTracker
+from flows.runner.summary import RunSummary
 from tasks.contracts import Failure, TrackRef
-from tasks.crew import Journey
+from tasks.events import RunStarted, SeparationProgress, StageEntered, TrackEnded, TrackStarted
+from tasks.outcome import Done, Failed, Outcome, Skipped
 from tasks.recording import Library, TrackRow
+from tasks.run_context import TrackState
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
 
 ODD = [
@@ -44,24 +47,27 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-def journey_of(title: str, number: int = 0, **ended: Any) -> Journey:
+OLD = Skipped(("a", "b"), remembered=True)
+
+
+def track_of(title: str, number: int = 0, outcome: Outcome | None = None) -> TrackState:
     ref = TrackRef(source=f"/music/{number}.flac", kind="file", title=title, artist="Band")
-    return Journey(ref=ref, folder=Path("/nowhere"), **ended)
+    return TrackState(ref=ref, folder=Path("/nowhere"), outcome=outcome)
 
 
 def go(display: Bars | Lines) -> None:
     """A run of odd tracks: all under way at once, then one after the other to its end."""
     with display:
-        display.expects(len(ODD))
-        journeys = [journey_of(title, number) for number, title in enumerate(ODD)]
-        for journey in journeys:
-            display.started(journey)
+        display(RunStarted(len(ODD)))
+        tracks = [track_of(title, number) for number, title in enumerate(ODD)]
+        for track in tracks:
+            display(TrackStarted(track))
             for stage in ("ingest", "normalize", "separate"):
-                display.entered(journey, stage)
-            display.separated(journey, 0.5)
-        for number, journey in enumerate(journeys):
-            journey.report = make_report(number, title=journey.ref.title)
-            display.ended(journey)
+                display(StageEntered(track, stage))
+            display(SeparationProgress(track, 0.5))
+        for number, track in enumerate(tracks):
+            track.outcome = Done(make_report(number, title=track.ref.title))
+            display(TrackEnded(track))
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -87,8 +93,7 @@ def test_bars_name_every_track_at_80_columns(monkeypatch: pytest.MonkeyPatch) ->
     console = console_of(80, terminal=True)
     monkeypatch.setattr(progress, "err", console)
     with Bars() as bars:
-        journey = journey_of("A Title of Some Words")
-        bars.entered(journey, "normalize")
+        bars(StageEntered(track_of("A Title of Some Words"), "normalize"))
     assert "A Title of Some Words" in ESCAPES.sub("", written(console))
 
 
@@ -108,7 +113,7 @@ def test_tracks_that_were_done_before_make_no_noise(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(progress, "err", console)
     with Lines() as lines:
         for number in range(1000):
-            lines.ended(journey_of("Song", number, already=("a", "b"), remembered=True))
+            lines(TrackEnded(track_of("Song", number, OLD)))
     assert written(console) == ""
 
 
@@ -124,26 +129,26 @@ def test_a_failure_says_stage_cause_and_remedy(monkeypatch: pytest.MonkeyPatch) 
         retryable=False,
     )
     with Lines() as lines:
-        lines.ended(journey_of("Song", failure=failure))
+        lines(TrackEnded(track_of("Song", outcome=Failed(failure))))
     assert "Song: failed in normalize: it is no audio. Give a file" in written(console)
 
 
 def test_the_pace_counts_what_this_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("flows.cli.progress.time.monotonic", lambda: now[0])
-    pace = Pace()
-    pace.total = 10
+    monkeypatch.setattr("flows.runner.progress.time.monotonic", lambda: now[0])
+    tracker = ProgressTracker()
+    tracker(RunStarted(10))
     for number in range(6):
-        pace.over(journey_of("old", number, already=("a", "b"), remembered=True))
-    assert pace.parts() == ["6 of 10"]
-    first = journey_of("new", 7)
-    pace.separated(first, 0.0)
+        tracker(TrackEnded(track_of("old", number, OLD)))
+    assert pace(tracker) == ["6 of 10"]
+    first = track_of("new", 7)
+    tracker(SeparationProgress(first, 0.0))
     now[0] += 5.0
-    first.report = make_report(7)  # ten seconds of audio
-    pace.over(first)
-    assert pace.speed == pytest.approx(2.0)
-    assert pace.left_s == pytest.approx(15.0)
-    assert pace.parts() == ["7 of 10", "2.0× real time", "0:15 left"]
+    first.outcome = Done(make_report(7))  # ten seconds of audio
+    tracker(TrackEnded(first))
+    assert tracker.speed == pytest.approx(2.0)
+    assert tracker.left_s == pytest.approx(15.0)
+    assert pace(tracker) == ["7 of 10", "2.0× real time", "0:15 left"]
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])

@@ -144,4 +144,5 @@ def test_tuning_measures_and_is_remembered(
     assert "doctor --tune" in before["fix"]
     tuned = findings(stemwright(*asked, "--tune"))["speed"]
     assert "s of audio a second at best; auto takes" in tuned["text"]
+    assert "auto takes fp32" in tuned["text"]
     assert findings(stemwright(*asked))["speed"] == tuned

@@ -270,8 +270,8 @@ def test_the_server_takes_the_automation_for_lost_runs(house: House) -> None:
 
 def test_no_run_that_has_ended_is_taken_for_lost() -> None:
     """The automation waits for events that are named after states, our own names included."""
-    from flows.run import final_state
-    from flows.summary import RunSummary
+    from flows.runner.run import final_state
+    from flows.runner.summary import RunSummary
 
     def ended(**counts: int) -> str | None:
         summary = RunSummary(

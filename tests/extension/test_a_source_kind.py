@@ -12,7 +12,7 @@ import soundfile
 from tasks.contracts import Failure, IngestPolicy, TrackRef
 from tasks.errors import SettingsError
 from tasks.sources import Fetched, Row, Source, read_catalog, register, source_for, source_of
-from tasks.sources.source import KINDS, Rows
+from tasks.sources.kinds import KINDS, Rows
 from tests.flows.studio import finished_in, run_catalog, write_config
 from tests.tiny_model import make_tiny_model
 

@@ -31,7 +31,7 @@ from tasks.errors import (
 )
 from tasks.net.retries import RetryPolicy
 from tasks.separation.cloud import CloudEngine, Timeouts, make_provider
-from tasks.separation.cloud.addresses import AddressRefused
+from tasks.separation.cloud.origins import AddressRefused
 from tasks.separation.request import SeparationRequest
 from tests.separation.conftest import make_mixture
 from tests.separation.loopback import (
@@ -87,7 +87,7 @@ class Row:
     key: str = KEY
     deadline_s: float | None = None
     policy: RetryPolicy = HASTY
-    bounds: Timeouts = USUAL
+    timeouts: Timeouts = USUAL
 
 
 def spoilt(
@@ -228,14 +228,14 @@ def run(
     *,
     key: str = KEY,
     policy: RetryPolicy = HASTY,
-    bounds: Timeouts = USUAL,
+    timeouts: Timeouts = USUAL,
     deadline_s: float | None = None,
     **options: Any,
 ) -> StemSet:
     """One run of one track, as `separate` makes it."""
     stemwright = make_provider("stemwright", base_url=base_url, api_key=key)
     separator = CloudEngine(
-        "htdemucs", provider=stemwright, policy=policy, timeouts=bounds, **options
+        "htdemucs", provider=stemwright, policy=policy, timeouts=timeouts, **options
     )
     try:
         return separator.separate(SeparationRequest(mixture, folder, FLAC, deadline_s=deadline_s))
@@ -253,7 +253,7 @@ def test_the_row(service: LoopbackService, mixture: Mixture, tmp_path: Path, row
     service.planned = {kind: list(answers) for kind, answers in row.planned.items()}
     service.leave_out = set(row.leave_out)
     service.spoil = row.spoil or service.spoil
-    named: dict[str, Any] = {"key": row.key, "policy": row.policy, "bounds": row.bounds}
+    named: dict[str, Any] = {"key": row.key, "policy": row.policy, "timeouts": row.timeouts}
     named["deadline_s"] = row.deadline_s
     if row.error:
         with pytest.raises(row.error, match=row.words) as caught:

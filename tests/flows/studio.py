@@ -22,12 +22,13 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
 
 from flows.parameters import CatalogSources, RunControl, Separation, TrackSource
+from flows.runner.progress import followed_by
+from flows.runner.summary import RunSummary
 from flows.separate_catalog import separate_catalog
 from flows.separate_track import separate_track
-from flows.summary import RunSummary
-from flows.watch import watched_by
 from tasks.contracts import TrackReport
-from tasks.crew import Journey, Stage
+from tasks.events import Event, RunStarted, StageEntered, TrackEnded, TrackStarted
+from tasks.run_context import TrackState
 
 RATE = 44_100
 STAGES = ("ingest", "normalize", "separate", "validate", "score", "record")
@@ -85,30 +86,26 @@ def write_config(path: Path, models_dir: Path, **sections: dict[str, Any]) -> Pa
 
 @dataclass
 class Diary:
-    """A watcher that writes down what happened to which track, and when."""
+    """A listener that writes down what happened to which track, and when."""
 
     entries: list[tuple[str, str, float]] = field(default_factory=list)
     total: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def _note(self, what: str, journey: Journey) -> None:
+    def _note(self, what: str, track: TrackState) -> None:
         with self._lock:
-            self.entries.append((what, Path(journey.ref.source).name, time.monotonic()))
+            self.entries.append((what, Path(track.ref.source).name, time.monotonic()))
 
-    def expects(self, total: int | None) -> None:
-        self.total = total
-
-    def started(self, journey: Journey) -> None:
-        self._note("started", journey)
-
-    def entered(self, journey: Journey, stage: Stage) -> None:
-        self._note(stage, journey)
-
-    def separated(self, journey: Journey, share: float) -> None:
-        pass
-
-    def ended(self, journey: Journey) -> None:
-        self._note("ended", journey)
+    def __call__(self, event: Event, /) -> None:
+        match event:
+            case RunStarted(total):
+                self.total = total
+            case TrackStarted(track):
+                self._note("started", track)
+            case StageEntered(track, stage):
+                self._note(stage, track)
+            case TrackEnded(track):
+                self._note("ended", track)
 
     def of(self, name: str) -> list[str]:
         """What happened to one track, in order."""
@@ -173,7 +170,7 @@ def run_catalog(
 ) -> Ran:
     """`separate_catalog` in this process, against the test server."""
     diary = Diary()
-    with watched_by(diary):
+    with followed_by(diary):
         state = separate_catalog(
             CatalogSources(sources=[str(source) for source in sources], limit=limit),
             Separation(library=str(library), **(separation or {})),
@@ -188,7 +185,7 @@ def run_track(
 ) -> Ran:
     """`separate_track` in this process, against the test server."""
     diary = Diary()
-    with watched_by(diary):
+    with followed_by(diary):
         state = separate_track(
             TrackSource(source=str(source), **(track or {})),
             Separation(library=str(library)),

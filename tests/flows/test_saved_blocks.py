@@ -12,10 +12,10 @@ from prefect.utilities.callables import parameter_schema
 
 import blocks
 from flows.parameters import CatalogSources, RunControl, Separation
+from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
 from flows.separate_catalog import separate_catalog
 from flows.separate_track import separate_track
-from flows.summary import RunSummary
 from tests.flows.studio import finished_in, report_in, write_config, write_track
 from tests.separation.loopback import KEY, serve
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from flows.pipeline import batches
+from flows.runner.window import batches
 from tasks.contracts import TrackRef, TrackReport
-from tasks.crew import Journey
+from tasks.run_context import TrackState
 from tasks.separation.local import LocalSeparator
 from tests.flows.studio import Ran, finished_in, run_catalog, write_config, write_track
 
@@ -78,8 +78,8 @@ def watched(
 
     def look() -> None:
         runs = [path for path in (folder / "library/.scratch").iterdir() if path.is_dir()]
-        journeys = [path for run in runs for path in run.iterdir() if path.is_dir()]
-        seen.scratch.append(len(journeys))
+        tracks = [path for run in runs for path in run.iterdir() if path.is_dir()]
+        seen.scratch.append(len(tracks))
         if len(seen.scratch) in (1, TRACKS):
             gc.collect()
             seen.reports.append(sum(type(thing) is TrackReport for thing in gc.get_objects()))
@@ -160,21 +160,21 @@ def test_batches_of_several_give_an_outcome_each(
     assert sum("and 1 more" in name for name in names) == 2
 
 
-def journeys(count: int) -> Iterator[Journey]:
+def tracks(count: int) -> Iterator[TrackState]:
     for number in range(count):
         ref = TrackRef(source=f"/{number}.flac", kind="file")
-        yield Journey(ref=ref, folder=Path(ref.key))
+        yield TrackState(ref=ref, folder=Path(ref.key))
 
 
 def test_the_first_300_tracks_have_tasks_of_their_own_and_the_rest_share() -> None:
-    sizes = [len(batch.journeys) for batch in batches(journeys(400))]
+    sizes = [len(batch.tracks) for batch in batches(tracks(400))]
     assert sizes == [1] * 300 + [25] * 4
-    assert [len(batch.journeys) for batch in batches(journeys(310))] == [1] * 300 + [10]
-    assert [len(batch.journeys) for batch in batches(journeys(7), 3)] == [3, 3, 1]
-    assert list(batches(journeys(0))) == []
+    assert [len(batch.tracks) for batch in batches(tracks(310))] == [1] * 300 + [10]
+    assert [len(batch.tracks) for batch in batches(tracks(7), 3)] == [3, 3, 1]
+    assert list(batches(tracks(0))) == []
 
 
-def test_batches_take_no_more_journeys_than_they_need() -> None:
-    source = journeys(400)
+def test_batches_take_no_more_tracks_than_they_need() -> None:
+    source = tracks(400)
     next(batches(source))
     assert sum(1 for _ in source) == 399

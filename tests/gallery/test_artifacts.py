@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import Artifact
 from prefect.runtime import flow_run
 
 from flows import artifacts
-from flows.artifacts import FlaggedPages
+from flows.runner.artifacts import FlaggedPages
 from tasks.contracts import TrackReport
 from tasks.recording import Library
 from tasks.recording.gallery import flagged, flagged_picture

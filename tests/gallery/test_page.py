@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from flows.cli.demo import look_and_listen
-from flows.summary import RunSummary, TrackLine
+from flows.runner.summary import RunSummary, TrackLine
 from tasks.errors import SettingsError
 from tasks.recording import Library
 from tasks.recording.gallery import GalleryOptions, write_gallery, writer

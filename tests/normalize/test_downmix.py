@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from tasks.normalize import downmix
-from tests.normalize.files import RATE, encode, mix, samples_of
+from tests.normalize.files import RATE, encode, mix, noise, samples_of
 
 FOLD = 10 ** (-3.0103 / 20)
 FRAMES = RATE // 2
@@ -79,3 +79,12 @@ def test_a_fold_beyond_full_scale_is_brought_back_by_the_gain(tmp_path: Path) ->
     assert mixture.gain == pytest.approx(1 / (0.9 * (1 + 2 * FOLD)), rel=1e-4)
     assert mixture.peak == pytest.approx(1.0, abs=1e-6)
     assert samples_of(mixture).max() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_planes_of_more_than_eight_channels_are_all_read_and_no_more(tmp_path: Path) -> None:
+    original = noise(RATE, 16)
+    path = encode(tmp_path / "a.nut", original, "pcm_s16le_planar", layout="hexadecagonal")
+    mixture = mix(path)
+    assert mixture.source.channels == 16
+    assert mixture.frames == RATE
+    assert np.isfinite(samples_of(mixture)).all()

@@ -14,7 +14,7 @@ import soundfile
 
 from tasks.contracts import Mixture
 from tasks.errors import CorruptAudio
-from tasks.normalize import duration_s, identify
+from tasks.normalize import identify
 from tests.normalize.files import RATE, encode, mix, music, noise, samples_of, snr_db
 
 FRAMES = 2 * RATE
@@ -114,7 +114,6 @@ def test_chained_streams_of_other_codecs_channels_and_rates_are_one_track(tmp_pa
     assert snr_db(alone, samples_of(mixture)) > 100
     assert mixture.source_damages == 0
     assert mixture.notes[0] == "It holds 3 streams, one after the other."
-    assert duration_s(chain) == pytest.approx(6.0, abs=0.1)
     assert identify(chain) == mixture.track_id
 
 

@@ -439,6 +439,37 @@ def test_a_silent_mixture_has_no_score_and_asks_for_a_review(tmp_path: Path) -> 
     assert all(stem.silent for stem in report.stems.values())
 
 
+@pytest.mark.parametrize("db", [-41.0, -55.0])
+def test_a_very_quiet_mixture_is_scored_like_any_other(
+    stems: Stems, truth: QualityReport, tmp_path: Path, db: float
+) -> None:
+    gain = 10 ** (db / 20)
+    quiet = {name: gain * audio for name, audio in stems.items()}
+    report = score(tmp_path, gain * mixed(stems), quiet)
+    assert (report.verdict, report.reasons) == ("pass", ())
+    assert report.score == pytest.approx(truth.score, abs=1e-4)
+    assert not any(stem.silent or stem.absent for stem in report.stems.values())
+    without = {**quiet, "vocals": np.zeros_like(quiet["vocals"])}
+    silent = score(tmp_path, sum(without.values()), without).stems["vocals"]
+    assert (silent.silent, silent.absent) == (True, True)
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(None, "pass"), (0.0, "review"), (0.4, "review")])
+def test_a_damaged_source_gets_a_review_at_best(
+    stems: Stems, tmp_path: Path, seconds: float | None, verdict: str
+) -> None:
+    paths = write(tmp_path, mixed(stems), stems)
+    report = score_separation(tmp_path / "mixture.wav", paths, source_damaged_s=seconds)
+    assert report.verdict == verdict
+    assert report.reasons == (() if seconds is None else ("source_damaged",))
+    if seconds is not None:
+        assert report.details[0].value == seconds
+        assert report.details[0].sentence.startswith(
+            f"The source is damaged: {seconds:.2f} s of it are lost."
+        )
+    assert all(stem.verdict == "pass" for stem in report.stems.values())
+
+
 def test_sound_in_the_stems_of_a_silent_mixture_fails(stems: Stems, tmp_path: Path) -> None:
     report = score(tmp_path, np.zeros_like(mixed(stems)), stems)
     assert (report.score, report.verdict) == (0.0, "fail")

@@ -14,8 +14,8 @@ from tasks.errors import ProtocolError
 from tasks.net.addresses import kind_of
 from tasks.net.retries import RetryPolicy
 from tasks.separation import SeparationApi
-from tasks.separation.cloud.addresses import AddressRefused, ServiceGuard
 from tasks.separation.cloud.downloads import Download
+from tasks.separation.cloud.origins import AddressRefused, ServiceGuard
 from tests.separation.loopback import KEY, LoopbackService, as_json, serve
 
 HASTY = RetryPolicy(max_retries=3, max_backoff_seconds=0.004)

@@ -132,47 +132,47 @@ def test_what_turns_out_not_to_be_usable_makes_way_for_the_next() -> None:
 
 
 def test_reasons_say_what_was_passed_over() -> None:
-    route = choose_engine("auto", None, CPU, cloud_configured=False)
+    route = choose_engine("auto", None, CPU)
     assert "not this machine's GPU: there is no GPU here" in route.reasons
     assert any("engine.api_key" in reason for reason in route.reasons)
 
 
 def test_offline_keeps_off_the_cloud() -> None:
-    route = choose_engine("auto", "budget", CPU, cloud_configured=True, offline=True)
+    route = choose_engine("auto", "budget", CPU, services=[B], offline=True)
     assert route.engine == "local_cpu"
     with pytest.raises(SettingsError, match="offline"):
-        choose_engine("cloud", None, CPU, cloud_configured=True, offline=True)
+        choose_engine("cloud", None, CPU, services=[B], offline=True)
 
 
 def test_auto_detect_off_leaves_the_gpu_alone_unless_it_is_asked_for() -> None:
-    route = choose_engine("auto", None, GPU, cloud_configured=False, auto_detect=False)
+    route = choose_engine("auto", None, GPU, auto_detect=False)
     assert (route.engine, route.device) == ("local_cpu", "cpu")
-    asked = choose_engine("local_gpu", None, GPU, cloud_configured=False, auto_detect=False)
+    asked = choose_engine("local_gpu", None, GPU, auto_detect=False)
     assert asked.device == "cuda:0"
 
 
 @pytest.mark.parametrize("provider", ["local_gpu", "cloud"])
 def test_what_cannot_be_had_is_refused(provider: Provider) -> None:
     with pytest.raises(SettingsError, match=f"engine.provider is {provider}, but"):
-        choose_engine(provider, None, CPU, cloud_configured=False)
+        choose_engine(provider, None, CPU)
 
 
 def test_an_unusable_nvidia_driver_is_named() -> None:
     blind = Hardware(idle_driver=True)
     with pytest.raises(SettingsError, match="torch has no CUDA although an NVIDIA driver"):
-        choose_engine("local_gpu", None, blind, cloud_configured=False)
+        choose_engine("local_gpu", None, blind)
     assert any("install a CUDA build of torch" in line for line in blind.describe)
 
 
 def test_several_gpus_share_the_tracks_the_emptiest_first() -> None:
     two = Hardware(cuda=(gpu(0, free=3), gpu(1, free=20)))
-    assert choose_engine("auto", None, two, cloud_configured=False).device == "cuda:1,cuda:0"
+    assert choose_engine("auto", None, two).device == "cuda:1,cuda:0"
 
 
 def test_apple_gpus_are_taken_on_request() -> None:
     mac = Hardware(mps=True)
-    assert choose_engine("auto", None, mac, cloud_configured=False).engine == "local_cpu"
-    assert choose_engine("local_gpu", None, mac, cloud_configured=False).device == "mps"
+    assert choose_engine("auto", None, mac).engine == "local_cpu"
+    assert choose_engine("local_gpu", None, mac).device == "mps"
 
 
 def test_this_machine_is_described() -> None:

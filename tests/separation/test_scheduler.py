@@ -65,8 +65,7 @@ def demucs(model: BagOfModels, mixture: Mixture, **options: float) -> NDArray[np
     with MixtureReader(mixture) as reader:
         wave = reader.normal(0, reader.frames)[None]
         out = apply_model(model, wave, **{"shifts": 0, **options})[0]  # type: ignore[arg-type]
-        # demucs itself gives every stem the whole mean, so that four have it four times.
-        return np.asarray(out * reader.deviation + reader.mean / len(out))
+        return np.asarray(out * reader.deviation + reader.mean)
 
 
 def agreement_db(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
@@ -158,3 +157,24 @@ def test_the_reader_measures_as_demucs_does(make_mixture: MixtureMaker) -> None:
         assert not edge[:, :5].any()
         assert torch.equal(edge[:, 5:], reader.normal(0, 5))
         assert not reader.normal(reader.frames, 4).any()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2, -0.5])
+def test_stems_share_a_constant_offset_of_the_mixture(
+    make_mixture: MixtureMaker, offset: float
+) -> None:
+    """What the network makes of the samples doesn't change, and the offset is there once."""
+    samples = np.random.default_rng(7).normal(0, 0.1, (2, 30_000)).astype(np.float32)
+    samples -= samples.mean()
+    model = bag(tiny_network(0))
+    plain = ours(model, make_mixture(samples, name="plain"))
+    moved = ours(model, make_mixture(samples + np.float32(offset), name="moved"))
+    assert moved.sum(axis=0).mean() - plain.sum(axis=0).mean() == pytest.approx(offset, abs=1e-5)
+    assert agreement_db(moved - np.float32(offset / 4), plain) > 80
+
+
+def test_one_stem_alone_has_its_share_of_an_offset(make_mixture: MixtureMaker) -> None:
+    samples = np.full((2, 30_000), 0.2, np.float32)
+    samples[:, ::2] = 0.3
+    mixture, model = make_mixture(samples), bag(tiny_network(0))
+    assert agreement_db(ours(model, mixture, stems=(3,)), ours(model, mixture)[3:]) > 100

@@ -285,6 +285,35 @@ def test_a_silent_mixture_has_silent_stems_and_no_residual(whole: Set) -> None:
     assert found.residual_db is None
 
 
+def test_a_residual_is_named_for_what_it_is(whole: Set) -> None:
+    strict = CompletenessPolicy(max_residual_db=-20)
+
+    def problem() -> str:
+        return check_completeness(whole.mixture(), whole.stems(), strict).problems[0]
+
+    whole.write_mixture(sum(whole.audio.values()) - 0.1)
+    assert problem().endswith("; it is a constant offset of -0.100.")
+    whole.write_mixture(sum(whole.audio.values()) / 2)
+    assert problem().endswith("; their sum is the mixture multiplied by 2.00.")
+    whole.write_mixture(np.roll(sum(whole.audio.values()), 1000, axis=0))
+    assert problem().endswith("; they hold what the mixture doesn't.")
+
+
+@pytest.mark.parametrize("dbfs", [-60.0, -80.0])
+def test_a_very_quiet_mixture_is_not_silent(whole: Set, dbfs: float) -> None:
+    loud_dbfs = 10 * np.log10(np.mean(np.square(sum(whole.audio.values()))))
+    gain = 10 ** ((dbfs - loud_dbfs) / 20)
+    whole.write_mixture(gain * sum(whole.audio.values()))
+    for name in STEMS:
+        whole.write(name, gain * whole.audio[name])
+    found = check_completeness(whole.mixture(), whole.stems())
+    assert found.complete
+    assert found.silent == ()
+    assert found.residual_db is not None
+    whole.write("vocals", np.zeros((FRAMES, 2)))
+    assert check_completeness(whole.mixture(), whole.stems()).silent == ("vocals",)
+
+
 def test_two_samples_at_full_scale_are_not_clipping(whole: Set) -> None:
     peaky = whole.audio["bass"].copy()
     peaky[100:102] = 1.0

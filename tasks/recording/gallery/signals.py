@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.audio.audio_file import AudioFile
+from tasks.audio.block_reader import AudioFile
 from tasks.contracts import TrackReport
 from tasks.errors import StemwrightError
 from tasks.recording.gallery.previews import Preview

@@ -12,12 +12,12 @@ from typing import TypeVar
 
 from tasks.contracts import Progress
 from tasks.errors import InputError, ProtocolError, StemwrightError, SubmitUnclear, TransientError
-from tasks.separation.cloud.addresses import AddressRefused
 from tasks.separation.cloud.answers import JobFailed, JobUnknown, KeyTaken, had_no_effect
 from tasks.separation.cloud.client import ServiceClient
 from tasks.separation.cloud.downloads import Download, StemGone, StemUnsound
 from tasks.separation.cloud.job_store import Entry, JobKey, JobStore
 from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
+from tasks.separation.cloud.origins import AddressRefused
 from tasks.separation.cloud.stem_check import DownloadedStem
 
 log = logging.getLogger(__name__)

@@ -5,32 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack
 from typing import Any, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tasks.errors import Interrupted
 
 T = TypeVar("T")
 
 # How soon a stop or a deadline is noticed.
-_LOOK_S = 0.1
-_FILE_THREADS = 8
-
-
-@dataclass
-class _Watched:
-    """What is looked at for one piece of work, and why it was ended."""
-
-    look: Callable[[], None]
-    why: Exception | None = None
-
-    def ask(self, task: asyncio.Task[Any]) -> None:
-        try:
-            self.look()
-        except Exception as error:
-            self.why = error
-            task.cancel()
+_LOOK_S = 0.2
 
 
 class LoopThread:
@@ -43,22 +29,21 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._watched: dict[asyncio.Task[Any], _Watched] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._portal: BlockingPortal | None = None
+        self._thread = ExitStack()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def run(self, work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
+    def run(self, work: Coroutine[Any, Any, T], check: Callable[[], None]) -> T:
         """Run a coroutine on the loop, and wait for it in the calling thread.
 
         Args:
-            look: Called on the loop several times a second; what it raises ends the work.
+            check: Called on the loop several times a second; what it raises ends the work.
 
         Raises:
             Interrupted: The loop was closed meanwhile.
-            Others: What the work or `look` raises.
+            Others: What the work or `check` raises.
         """
-        future = self.start(self._looked_after(work, look))
+        future = self._begin(self._ended_by(check, work))
         try:
             return future.result()
         except CancelledError:
@@ -69,64 +54,41 @@ class LoopThread:
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop without waiting for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._running())
+        return self._begin(self._ended_by(lambda: None, work))
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `last` on the loop, cancel what is left, and end the thread; once, then no more."""
         with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None:
-            return
-        asyncio.run_coroutine_threadsafe(_wound_up(last), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+            portal, thread = self._portal, self._thread.pop_all()
+            self._portal = None
+        if portal is not None:
+            with thread:
+                portal.call(self._wind_up, last)
 
-    async def _looked_after(self, work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
-        task = asyncio.ensure_future(work)
-        watched = self._watched[task] = _Watched(look)
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.ensure_future(self._watch())
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if watched.why is None:
-                raise
-            raise watched.why from None
-        finally:
-            del self._watched[task]
-
-    async def _watch(self) -> None:
-        # One for all: a timer for each of hundreds of jobs costs more than asking for them does.
-        while self._watched:
-            for task, watched in list(self._watched.items()):
-                if watched.why is None:
-                    watched.ask(task)
-            await asyncio.sleep(_LOOK_S)
-
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                # For files and names: none of that may stop the loop.
-                self._loop.set_default_executor(
-                    ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix=f"{self._name}-files")
-                )
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name=self._name, daemon=True
-                )
-                self._thread.start()
-            return self._loop
+            if self._portal is None:
+                portal = start_blocking_portal("asyncio", name=self._name)
+                self._portal = self._thread.enter_context(portal)
+            return self._portal.start_task_soon(lambda: work)
 
-
-async def _wound_up(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    try:
-        await last()
-    finally:
-        own = asyncio.current_task()
-        rest = [task for task in asyncio.all_tasks() if task is not own]
-        for task in rest:
+    async def _ended_by(self, check: Callable[[], None], work: Coroutine[Any, Any, T]) -> T:
+        # A task of its own: asyncio cancels it once, so that it can wait for what it tidies up.
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        try:
+            while not (await asyncio.wait([task], timeout=_LOOK_S))[0]:
+                check()
+            return task.result()
+        finally:
+            self._tasks.discard(task)
             task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        await asyncio.get_running_loop().shutdown_default_executor()
+            await asyncio.wait([task])
+
+    async def _wind_up(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await last()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -23,7 +23,6 @@ from tasks.errors import (
 from tasks.net.addresses import GuardedTransport
 from tasks.net.retries import RetryPolicy, retrying_async
 from tasks.separation.cloud import bodies
-from tasks.separation.cloud.addresses import ServiceGuard, checked_base_url, origin
 from tasks.separation.cloud.answers import (
     Answer,
     had_no_effect,
@@ -31,6 +30,7 @@ from tasks.separation.cloud.answers import (
     read_answer,
     refusal,
 )
+from tasks.separation.cloud.origins import ServiceGuard, checked_base_url, origin
 from tasks.separation.cloud.timeouts import Timeouts
 from tasks.separation.deadline import Watch
 

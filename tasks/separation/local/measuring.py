@@ -1,4 +1,8 @@
-"""Finding out which precision, batch and compilation are fastest for a model on a device."""
+"""Finding out which batch and compilation are fastest for a model on a device.
+
+The precision is measured too, to recommend one: it is part of what stems are called, so what a run
+takes follows from the settings and the kind of device alone.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGREES_DB = 40.0
-"""What a reduced precision has to agree with float32 to be chosen for somebody who didn't ask."""
+"""What a reduced precision has to agree with float32 to be recommended."""
 _GAINS = 1.05
 _BATCHES = (1, 2, 4, 8, 16, 32)
 _REPEATS = 3
@@ -44,11 +48,12 @@ class Trial(Value):
 
 
 class Tuned(Value):
-    """What was tried, and the way that `auto` takes from now on."""
+    """What was tried: the fastest way of all, and the one that runs take, by their precision."""
 
     device: str
     trials: tuple[Trial, ...]
-    chosen: Trial
+    kept: Trial
+    best: Trial
 
 
 def tune(
@@ -75,19 +80,30 @@ def tune(
     if not eager:
         raise OutOfMemory(f"{device} has no room for one segment.", stage="separate")
     best = max(eager, key=lambda one: one.speed)
-    same = [one for one in trials if one.compiled and one.precision == best.precision]
-    gain = max((one.speed / best.speed for one in same), default=1.0)
+    kept = max(
+        (one for one in eager if one.precision == _ruled(device, options)),
+        key=lambda one: one.speed,
+        default=best,
+    )
+    same = [one for one in trials if one.compiled and one.precision == kept.precision]
+    gain = max((one.speed / kept.speed for one in same), default=1.0)
     pays = gain >= _GAINS
     tuning.note(
         spec,
         device,
-        precision=best.precision,
-        batch=best.batch,
-        speed=best.speed,
+        fastest=best.precision,
+        batch=kept.batch,
+        speed=kept.speed,
         compile_gain=gain if pays else 1.0,
         compile_s=max((one.compile_s for one in same), default=0.0) if pays else 0.0,
     )
-    return Tuned(device=device, trials=tuple(trials), chosen=best)
+    return Tuned(device=device, trials=tuple(trials), kept=kept, best=best)
+
+
+def _ruled(device: str, options: LocalOptions) -> PrecisionClass:
+    from tasks.separation.local.separator import auto_precision
+
+    return auto_precision(device) if options.precision == "auto" else options.precision
 
 
 def _trials(spec: ModelSpec, device: str, options: LocalOptions) -> Iterator[Trial]:

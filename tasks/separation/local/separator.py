@@ -6,11 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 from tasks.contracts import LocalOptions, PrecisionClass, SeparationSettings
 from tasks.errors import SettingsError
-from tasks.separation.identity import separation_id
 from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.on_device import DeviceSeparator
@@ -26,6 +25,14 @@ log = logging.getLogger(__name__)
 
 SLOTS = {"cpu": 1, "cuda": 3}
 """Tracks in flight on a device: on a GPU, one is read and one written while one is separated."""
+
+
+def auto_precision(device: str) -> PrecisionClass:
+    """Return the precision that `auto` means on a kind of device; nothing is measured for it.
+
+    On CUDA fp16 is several times as fast, and what is fragile in a network stays in fp32 there.
+    """
+    return "fp16" if device.startswith("cuda") else "fp32"
 
 
 class LocalSeparator(DeviceSeparator):
@@ -73,19 +80,18 @@ class LocalSeparator(DeviceSeparator):
         self._loading = threading.Lock()
         self._model: LoadedModel | None = None
         self._batcher: Batcher | None = None
-        self._precision: PrecisionClass | None = None
         self._audio_s = 0.0
         self._compiled = False
 
     @property
     def precision(self) -> PrecisionClass:
-        """What is set, else what was measured to be best here, else fp32."""
-        if self._precision is None:
-            asked = self.options.precision
-            known = self._tuning.of(self.spec, self.device).precision if asked == "auto" else asked
-            # What is decided once holds for this separator: it is part of the stems' identity.
-            self._precision = cast(PrecisionClass, known or "fp32")
-        return self._precision
+        """What is set, else what the rule for this kind of device says."""
+        asked = self.options.precision
+        return auto_precision(self.device) if asked == "auto" else asked
+
+    @property
+    def any_precision(self) -> bool:
+        return self.options.precision == "auto"
 
     @property
     def backend(self) -> str:
@@ -94,25 +100,6 @@ class LocalSeparator(DeviceSeparator):
     @property
     def batch(self) -> int:
         return self._batcher.plan.size if self._batcher else 0
-
-    def measure(self) -> None:
-        """On an accelerator that nobody tuned yet for this model: tune it, once; takes seconds."""
-        if self.device == "cpu" or self.options.precision != "auto" or self._precision:
-            return
-        if not self._tuning.of(self.spec, self.device).precision:
-            from tasks.separation.local.measuring import tune
-
-            log.info("measuring %s on %s, once", self.spec.name, self.device)
-            tune(self.spec, self.device, options=self.options, tuning=self._tuning)
-
-    def accepted_ids(self, settings: SeparationSettings) -> tuple[str, ...]:
-        """Of every precision, where it was left to us: tuning a machine makes no track anew."""
-        own = super().accepted_ids(settings)
-        if self.options.precision != "auto":
-            return own
-        classes = get_args(PrecisionClass)
-        others = (separation_id(self.spec, settings, precision=one) for one in classes)
-        return tuple(dict.fromkeys((*own, *others)))
 
     def _forget(self) -> None:
         self._model = self._batcher = None

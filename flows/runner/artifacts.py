@@ -24,7 +24,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.summary import RunSummary, by_words
+from flows.runner.summary import RunSummary, by_words
 from tasks.contracts import QualityReport, Reason, StemQuality, TrackReport
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import av
 from tasks.contracts import SourceFormat
 from tasks.errors import CorruptAudio, EmptyAudio, NotAudio
 from tasks.normalize import ogg
-from tasks.normalize.files import ReadFile
+from tasks.normalize.avio import ReadFile
 from tasks.normalize.formats import describe
 from tasks.normalize.xing import id3_size
 
@@ -45,6 +45,7 @@ class AudioFile:
 
     Args:
         path: A file on the local disk.
+        whole: Look through an Ogg file for chained streams; off where only headers matter.
 
     Raises:
         NotAudio: It holds no audio stream, or none that can be decoded here.
@@ -53,13 +54,13 @@ class AudioFile:
         OSError: It can't be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, whole: bool = True) -> None:
         self.path = path
         self.packet_bytes = 0
         if path.is_dir():
             raise NotAudio("it is a folder.")
         self.file = ReadFile(path)
-        self._links = ogg.links(self.file)
+        self._links = ogg.links(self.file) if whole else []
         self.link: ogg.Link | None = None
         self._container: Any = None
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from tasks.contracts import Failure, TrackReport, Verdict
-from tasks.crew import Journey
+from tasks.outcome import Done, Duplicate, Failed
 from tasks.recording import TrackRow
+from tasks.run_context import TrackState
 
 KEPT = 10_000
 
@@ -17,7 +18,10 @@ def by_words(provider: str) -> str:
 
 
 class TrackLine(BaseModel):
-    """One track of a run, as the command's `--json` and the table artifact show it."""
+    """One track of a run, as the command's `--json` and the table artifact show it.
+
+    Its fields but for `label`, `status` and `folder` are columns of `reports/tracks`.
+    """
 
     source: str
     label: str
@@ -106,24 +110,24 @@ class RunSummary(BaseModel):
         cost = [f"${self.cost_usd:.2f}"] if self.cost_usd else []
         return f" ({', '.join([*made, *cost])})"
 
-    def add(self, journey: Journey, fail_under: float) -> None:
-        """Count a journey that has ended."""
-        if journey.failure:
-            self.add_failure(journey.failure)
-            return
-        line = _line(journey, self.library)
-        if journey.report:
-            self.done += 1
-            self.separated_s += journey.report.duration_s
-            self._count_maker(journey.report)
-            score = journey.report.quality.score
-            self.under_gate += score is not None and score < fail_under
-        elif journey.follows:
-            self.duplicates += 1
-        else:
-            self.already += 1
+    def add(self, track: TrackState, fail_under: float) -> None:
+        """Count a track that has ended."""
+        match track.outcome:
+            case Failed(failure):
+                self.add_failure(failure)
+                return
+            case Done(report):
+                self.done += 1
+                self.separated_s += report.duration_s
+                self._count_maker(report)
+                score = report.quality.score
+                self.under_gate += score is not None and score < fail_under
+            case Duplicate():
+                self.duplicates += 1
+            case _:
+                self.already += 1
         if len(self.tracks) < KEPT:
-            self.tracks.append(line)
+            self.tracks.append(_line(track, self.library))
 
     def _count_maker(self, report: TrackReport) -> None:
         made_by = report.stem_set.provider
@@ -136,17 +140,15 @@ class RunSummary(BaseModel):
             self.failures.append(failure)
 
 
-def _line(journey: Journey, library: str) -> TrackLine:
-    report = journey.report
-    known = {"source": journey.ref.source, "label": journey.label, "status": journey.status}
-    if report is None:
-        track_id, separation_id = journey.place or (None, None)
-        place = f"{library}/tracks/{track_id}/{separation_id}" if track_id else None
-        return TrackLine(**known, track_id=track_id, separation_id=separation_id, folder=place)
-    return TrackLine(**_of_report(report, library) | known)
-
-
-def _of_report(report: TrackReport, library: str) -> dict[str, object]:
-    row = TrackRow.of(report)
-    shown = row.model_dump(include=set(TrackLine.model_fields))
-    return shown | {"folder": f"{library}/{row.place}"}
+def _line(track: TrackState, library: str) -> TrackLine:
+    outcome = track.outcome
+    known: dict[str, object] = {"source": track.ref.source, "label": track.label}
+    if outcome:
+        known["status"] = outcome.status
+    if track.place:
+        track_id, separation_id = track.place
+        folder = f"{library}/tracks/{track_id}/{separation_id}"
+        known |= {"track_id": track_id, "separation_id": separation_id, "folder": folder}
+    shown = set(TrackLine.model_fields)
+    row = TrackRow.of(outcome.report).model_dump(include=shown) if isinstance(outcome, Done) else {}
+    return TrackLine.model_validate(row | known)

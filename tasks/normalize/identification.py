@@ -9,7 +9,7 @@ import av
 
 from tasks.contracts import SourceFormat
 from tasks.errors import CorruptAudio, StemwrightError, from_os_error
-from tasks.normalize.source import AudioFile
+from tasks.normalize.audio_file import AudioFile
 
 
 def identify(path: Path) -> str:
@@ -42,7 +42,7 @@ def probe(path: Path) -> SourceFormat:
         StemwrightError: As `identify`.
     """
     try:
-        with AudioFile(path) as source:
+        with AudioFile(path, whole=False) as source:
             return source.format()
     except (StemwrightError, av.FFmpegError, OSError) as error:
         raise translate(error, path.name) from error
@@ -51,16 +51,15 @@ def probe(path: Path) -> SourceFormat:
 def duration_s(path: Path) -> float | None:
     """The seconds that a file's headers declare, or None where they declare none.
 
-    A declaration may be off (a VBR MP3 without a frame count): good for a plan, not for a check.
+    A declaration may be off (a VBR MP3 without a frame count, chained streams): good for a plan,
+    not for a check.
 
     Raises:
         StemwrightError: As `identify`.
     """
     try:
-        with AudioFile(path) as source:
-            lengths = [source.declared_s for opened in source.parts() if opened]
-            known = [length for length in lengths if length is not None]
-            return sum(known) if len(known) == len(lengths) else None
+        with AudioFile(path, whole=False) as source:
+            return source.declared_s
     except (StemwrightError, av.FFmpegError, OSError) as error:
         raise translate(error, path.name) from error
 

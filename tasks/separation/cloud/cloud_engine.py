@@ -15,13 +15,13 @@ import httpx
 from tasks.contracts import SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError, from_os_error
 from tasks.net.retries import RetryPolicy
-from tasks.separation.cloud.addresses import checked_base_url, origin
 from tasks.separation.cloud.client import ServiceClient
 from tasks.separation.cloud.downloads import Download
 from tasks.separation.cloud.job_runner import JobRunner
 from tasks.separation.cloud.job_store import Entry, JobKey, JobStore
 from tasks.separation.cloud.jobs import ProviderRequest
 from tasks.separation.cloud.loop_thread import LoopThread
+from tasks.separation.cloud.origins import checked_base_url, origin
 from tasks.separation.cloud.providers.base import CloudProvider, known_stems
 from tasks.separation.cloud.timeouts import Timeouts
 from tasks.separation.cloud.track import Made, Memory, Track, make
