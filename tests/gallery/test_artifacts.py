@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact
 from prefect.runtime import flow_run
 
-from flows import artifacts
+from flows.runner import artifacts
 from flows.runner.artifacts import FlaggedPages
 from tasks.contracts import TrackReport
 from tasks.recording import Library
