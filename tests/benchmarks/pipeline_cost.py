@@ -25,6 +25,7 @@ from tests.benchmarks.results import write_result
 
 if TYPE_CHECKING:
     from tasks.crew import Batch, Crew, Stage
+
     from tasks.stages import Work
 
 TRACKS = 50
