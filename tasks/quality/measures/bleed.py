@@ -185,7 +185,8 @@ class CrossEnergy(Measure):
     Σ P_i. A reference stem is uncorrelated with the rest of the mixture in every band; what a stem
     lacks or has too much of shows as cross-energy (the orthogonality principle). With what is
     missing of it, in dB, this estimates the SI-SDR without the reference, with a median error of
-    4.6 dB on real separations; chance correlation in short excerpts lowers it. Of its span of 3 s, the worst is kept.
+    4.6 dB on real separations; chance correlation in short excerpts lowers it. Of its span of
+    3 s, the worst is kept.
     """
 
     name = "cross_energy"
