@@ -57,6 +57,12 @@ def read_catalog(
                 return
 
 
+def missing_of(sources: Iterable[str]) -> list[str]:
+    """Return those sources that name a file or folder of this machine which isn't there."""
+    paths = [(each, _there(each, "")) for each in sources if each != "-" and not is_address(each)]
+    return [source for source, path in paths if not os.path.lexists(path)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a source was written: the catalogs around it, outermost first; none on the command."""
