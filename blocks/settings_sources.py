@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PREFIX = "STEMWRIGHT_"
 SHORT_VARIABLES = {"STEMWRIGHT_MODELS": "engine.models_dir"}
 # Read elsewhere, and no settings of a run.
-OTHER_VARIABLES = frozenset({"STEMWRIGHT_STATE", "STEMWRIGHT_ENDPOINT_KEYS"})
+OTHER_VARIABLES = frozenset({"STEMWRIGHT_STATE", "STEMWRIGHT_ENDPOINT_KEYS", "STEMWRIGHT_PLUGINS"})
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@
 
     register(Column("chorus_share", "tracks", float, lambda report, stem: chorus_share(report)))
 
-The module has to be imported before rows are written. Reading needs no registration: rows from
-before the column are null in it, and a process that doesn't know a column keeps it. Values are made
-from the report alone, so that `stemwright reports --rebuild`, where the module is imported, gives
-every row its own.
+The module has to be imported before rows are written, as those of `ADDERS` are. Reading needs no
+registration: rows from before the column are null in it, and a process that doesn't know a column
+keeps it. Values are made from the report alone, so that `stemwright reports --rebuild`, where the
+module is imported, gives every row its own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Literal
 
 from tasks.contracts import TrackReport
+
+ADDERS = ("tasks.quality.measures",)
+"""Packages whose files add columns; named, as the rooms stand above what they share."""
 
 Table = Literal["tracks", "stems"]
 ColumnType = type[str] | type[float] | type[int] | type[bool] | type[datetime]
@@ -66,4 +70,6 @@ def unregister(column: Column) -> None:
 
 def columns_of(table: str) -> tuple[Column, ...]:
     """Return the columns that were added to a table, in the order in which they came."""
+    for package in ADDERS:
+        import_module(package)
     return tuple(column for (of, _), column in _registered.items() if of == table)

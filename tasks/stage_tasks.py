@@ -223,7 +223,8 @@ def _separate(track: TrackState, run: RunContext) -> Next:
 
 
 def _validate(track: TrackState, run: RunContext) -> Next:
-    made = stages.validate(cast(Separated, track.value), run.policies.completeness)
+    policies = run.policies
+    made = stages.validate(cast(Separated, track.value), policies.completeness, policies.quality)
     if isinstance(made, Incomplete):
         get_run_logger().warning("%s: %s; making that again", track.label, made.found)
     return made

@@ -9,7 +9,7 @@ thread, process or machine. Prefect's tasks around them are in `tasks.stage_task
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.contracts import (
     AudioPolicy,
@@ -78,9 +78,13 @@ class Incomplete(Separated):
 
 
 class Validated(Separated):
-    """A track whose stems are all there and whole."""
+    """A track whose stems are all there and whole.
+
+    `measured` is a `tasks.quality.TrackMeasures`, which importing would cost every command.
+    """
 
     completeness: Completeness
+    measured: Any
 
 
 class Scored(Validated):
@@ -138,40 +142,49 @@ def separate(
     )
 
 
-def validate(given: Separated, policy: CompletenessPolicy) -> Validated | Incomplete:
+def validate(
+    given: Separated, policy: CompletenessPolicy, quality: QualityPolicy
+) -> Validated | Incomplete:
     """Check that every stem is there and whole; see `tasks.validation.check_completeness`.
+
+    Decoding is most of it, so what `score` needs is measured on the way.
+
+    Args:
+        given: The stems.
+        policy: When they count as whole.
+        quality: Which of them count as absent from the track.
 
     Raises:
         IncompleteSeparation: One isn't, and making it again can't help or has been tried.
     """
+    from tasks.quality import measures_of
     from tasks.validation import check_completeness
 
-    found = check_completeness(given.mixture, given.stem_set, policy)
+    stem_set = given.stem_set
+    measures = measures_of(stem_set.expected, quality, all_stems=stem_set.all_stems)
+    found = check_completeness(given.mixture, stem_set, policy, (measures,))
     carried = {name: getattr(given, name) for name in Separated.model_fields}
     if found.complete:
-        return Validated(**carried, completeness=found)
+        return Validated(**carried, completeness=found, measured=measures.result())
     if given.remade or not found.missing:
         raise IncompleteSeparation(
             f"the separation is incomplete: {found.in_words}.",
             missing=found.missing,
             remedy="Run the same command again, or try another engine (--provider)."
             if found.missing
-            else "Check the model; completeness.max_residual_db sets the limit.",
+            else "Listen to what the stems leave; completeness.max_residual_db sets the limit.",
         )
     return Incomplete(**carried, missing=frozenset(found.missing), found=found.in_words)
 
 
 def score(given: Validated, policy: QualityPolicy) -> Scored:
-    """Score the separation without ground truth; see `tasks.quality.score_separation`."""
-    from tasks.quality import score_separation
+    """Score the separation without ground truth; see `tasks.quality.score_measures`."""
+    from tasks.quality import score_measures
 
     mixture, stem_set = given.mixture, given.stem_set
-    quality = score_separation(
-        mixture.path,
-        stem_set.stems,
+    quality = score_measures(
+        given.measured,
         policy,
-        gain=stem_set.gain,
-        all_stems=stem_set.all_stems,
         model=stem_set.model,
         genre=given.genre,
         source_damaged_s=mixture.source_damaged_s if mixture.source_damages else None,

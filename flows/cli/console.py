@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from flows.logs import LOGGERS, set_level
 from tasks.errors import SettingsError, StemwrightError
+from tasks.plugins import load_plugins
 
 # Without a terminal there is no width to keep to, and a table that wraps reads badly in a log.
 PIPED_WIDTH = 160
@@ -105,8 +106,9 @@ def error_document(code: int, kind: str, message: str, remedy: str = "") -> dict
 
 @contextmanager
 def errors_shown(as_json: bool = False) -> Iterator[None]:
-    """A `StemwrightError` ends the command with its words, not with a traceback."""
+    """Load the plugins; a `StemwrightError` ends the command with its words, not a traceback."""
     try:
+        load_plugins()
         yield
     except StemwrightError as error:
         code = Exit.USAGE if isinstance(error, SettingsError) else Exit.SOME_FAILED

@@ -22,6 +22,7 @@ from flows.reviewing import calibration_of
 from tasks.contracts import Run
 from tasks.events import Publish
 from tasks.known_tracks import KnownTracks
+from tasks.plugins import load_plugins
 from tasks.recording import Library
 from tasks.run_context import Policies, RunContext
 
@@ -105,6 +106,7 @@ def prepared_for(separation: Separation, control: RunControl, blocks: Any = None
     """Return what the command prepared for this flow, or prepare it from its parameters."""
     given = _prepared.get()
     if given is None:
+        load_plugins()
         settings = read_settings(separation, control, blocks)
         set_level(settings.logging.level)
         given = prepare(settings)

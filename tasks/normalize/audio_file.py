@@ -13,7 +13,7 @@ import av
 from tasks.contracts import SourceFormat
 from tasks.errors import CorruptAudio, EmptyAudio, NotAudio
 from tasks.normalize import ogg
-from tasks.normalize.files import ReadFile
+from tasks.normalize.avio import ReadFile
 from tasks.normalize.formats import describe
 from tasks.normalize.xing import id3_size
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tasks.normalize.files import ReadFile
+from tasks.normalize.avio import ReadFile
 
 _HEADER = 27
 _SEARCH = 1 << 16

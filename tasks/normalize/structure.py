@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tasks.normalize.files import ReadFile
+from tasks.normalize.avio import ReadFile
 
 # Writers to a pipe leave sizes like these where they can't go back and fill them in.
 _UNKNOWN_32 = 0x7FFF_0000

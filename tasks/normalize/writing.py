@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from tasks.contracts import BitDepth
-from tasks.normalize.files import WriteFile
+from tasks.normalize.avio import WriteFile
 from tasks.normalize.resampling import Samples
 
 _BITS = {"16": 16, "24": 24}

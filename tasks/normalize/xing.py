@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.normalize.files import ReadFile
+from tasks.normalize.avio import ReadFile
 
 # Behind the first frame's header and side information, whose size depends on the MPEG version and
 # the channels. VBRI is always where stereo MPEG-1 would have Xing.

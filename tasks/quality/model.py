@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from tasks.contracts import Value
 from tasks.quality.reasons import Code
-from tasks.quality.stem_likelihood import Typicality
+from tasks.quality.stem_likelihood import StemLikelihood
 
 MODEL_FILE = "score_model.json"
 CEILINGS = ("lost_db", "exchanged_db")
@@ -73,8 +73,9 @@ class Term(Value):
         return self
 
 
-class Sign(Value):
-    """What a measure says is wrong when it is worse than `normal`, which true stems hardly are.
+class Indicator(Value):
+    """What a measure says is wrong when it is worse than `normal`, which reference stems
+    hardly are.
 
     `severe` is usual among bad stems. `shown` is the measure that the reason quotes, where that
     isn't the one looked at.
@@ -129,9 +130,9 @@ class Formula(Value):
     none is negative, so that one bad measure is enough for a low estimate and a worse measure
     never raises it. A measure that couldn't be taken costs nothing.
 
-    Nor is it above `-lost_db`, where what a stem has lost for certain is known: of a true stem of
-    energy P + L, what is left, P, has an SI-SDR of 10 log10(P / L); nor above `-exchanged_db`,
-    where a passage of it is in another stem and that one's here.
+    Nor is it above `-lost_db`, where what a stem has lost for certain is known: of a reference
+    stem of energy P + L, what is left, P, has an SI-SDR of 10 log10(P / L); nor above
+    `-exchanged_db`, where a passage of it is in another stem and that one's here.
     """
 
     best_db: float
@@ -176,7 +177,7 @@ class ScoreModel(Value):
     """`score_model.json`.
 
     `all_stems` is for separations into all stems of a model, `some_stems` for what can be said
-    when some of them weren't kept. `score` maps an estimate in dB to 0..1; `signs` explain it.
+    when some of them weren't kept. `score` maps an estimate in dB to 0..1; `indicators` explain it.
     """
 
     schema_version: Literal[1]
@@ -184,8 +185,8 @@ class ScoreModel(Value):
     all_stems: Formula
     some_stems: Formula
     score: Curve
-    signs: tuple[Sign, ...]
-    typicality: Typicality
+    indicators: tuple[Indicator, ...]
+    stem_likelihood: StemLikelihood
 
     @model_validator(mode="after")
     def _monotone(self) -> Self:

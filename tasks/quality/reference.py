@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile as sf
 
+from tasks.audio.block_reader import AudioFile
 from tasks.contracts import MaybeFloat, Value
-from tasks.errors import CorruptAudio, IncompleteSeparation, SettingsError, from_os_error
+from tasks.errors import IncompleteSeparation, SettingsError
 
 Samples = npt.NDArray[np.floating[Any]]
 
@@ -125,10 +125,10 @@ def compare(
     out of it first: museval refuses them.
 
     Args:
-        references: The true stems' files.
+        references: The reference stems' files.
         estimates: The estimated ones, of the same rate, channels and length.
         gain: What the estimates were multiplied by when they were written; it is undone.
-        reference_gains: The same of the true stems, those that were multiplied by anything.
+        reference_gains: The same of the reference stems, those that were multiplied by anything.
 
     Raises:
         IncompleteSeparation: They have no stem in common, or their shapes differ.
@@ -137,7 +137,9 @@ def compare(
     """
     names = [name for name in references if name in estimates]
     if not names:
-        raise IncompleteSeparation("there is no true stem to hold a stem against.", stage="score")
+        raise IncompleteSeparation(
+            "there is no reference stem to hold a stem against.", stage="score"
+        )
     metrics = museval_metrics()
     products = {name: Products() for name in names}
     frames: list[npt.NDArray[np.float64]] = []
@@ -289,11 +291,9 @@ def _heard(
 
 
 def _has_sound(path: Path) -> bool:
-    with _opened(path) as file:
-        while len(block := _read(file, path, 10 * file.samplerate)):
-            if np.any(block.sum(axis=1) != 0):
-                return True
-    return False
+    with AudioFile(path, stage="score") as file:
+        blocks = file.blocks(10 * file.sample_rate_hz)
+        return any(np.any(block.sum(axis=1) != 0) for block in blocks)
 
 
 def _pieces(
@@ -303,54 +303,27 @@ def _pieces(
 ) -> Iterator[tuple[int, Samples, Samples]]:
     """The rate, and pieces of both: (stems, samples, channels)."""
     with ExitStack() as stack:
-        true = [(p, stack.enter_context(_opened(p))) for p in (references[n] for n in names)]
-        made = [(p, stack.enter_context(_opened(p))) for p in (estimates[n] for n in names)]
-        _demand_one_shape(true, made)
-        rate = true[0][1].samplerate
+        true, made = (
+            [stack.enter_context(AudioFile(side[name], stage="score")) for name in names]
+            for side in (references, estimates)
+        )
+        _demand_one_shape(true + made)
+        rate = true[0].sample_rate_hz
         while True:
             some, others = (
-                np.stack([_read(file, path, PIECE_S * rate) for path, file in side])
-                for side in (true, made)
+                np.stack([file.read(PIECE_S * rate) for file in side]) for side in (true, made)
             )
             if not some.shape[1]:
                 return
             yield rate, some, others
 
 
-def _demand_one_shape(*sides: Sequence[tuple[Path, sf.SoundFile]]) -> None:
-    opened = [pair for side in sides for pair in side]
-    first = _shape(opened[0][1])
-    for path, file in opened:
-        if _shape(file) != first:
+def _demand_one_shape(files: Sequence[AudioFile]) -> None:
+    for file in files:
+        if file.shape != files[0].shape:
             raise IncompleteSeparation(
-                f"{path.name} has {_in_words(_shape(file))}, where {opened[0][0].name} has "
-                f"{_in_words(first)}.",
+                f"{file.name} has {file.shape_in_words}, where {files[0].name} has "
+                f"{files[0].shape_in_words}.",
                 stage="score",
-                remedy="Stems and true stems need one rate, channel count and length.",
+                remedy="Stems and reference stems need one rate, channel count and length.",
             )
-
-
-def _shape(file: sf.SoundFile) -> tuple[int, int, int]:
-    return file.frames, file.channels, file.samplerate
-
-
-def _in_words(shape: tuple[int, int, int]) -> str:
-    return f"{shape[0]:,} frames of {shape[1]} channel(s) at {shape[2]} Hz"
-
-
-def _opened(path: Path) -> sf.SoundFile:
-    try:
-        path.stat()
-        return sf.SoundFile(path)
-    except OSError as error:
-        raise from_os_error(error, stage="score") from error
-    except sf.LibsndfileError as error:
-        raise CorruptAudio(f"{path.name} can't be opened as audio.", stage="score") from error
-
-
-def _read(file: sf.SoundFile, path: Path, frames: int) -> Samples:
-    try:
-        block: Samples = file.read(frames, dtype="float32", always_2d=True)
-    except (sf.LibsndfileError, RuntimeError) as error:
-        raise CorruptAudio(f"decoding {path.name} stopped.", stage="score") from error
-    return block

@@ -1,4 +1,4 @@
-"""Score a separation from its files."""
+"""Score a separation: from its files, or from what was measured while they were read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
+from tasks.audio.side_by_side import SideBySide
 from tasks.contracts import QualityPolicy, QualityReport
 from tasks.errors import EmptyAudio, IncompleteSeparation, ProtocolError
-from tasks.quality.measures import Measures
-from tasks.quality.spectra import stream
-from tasks.quality.verdict import Judge
+from tasks.quality.measure import Measures, Scope, TrackMeasures
+from tasks.quality.verdict import Scorer
 
 
 def score_separation(
@@ -26,7 +24,7 @@ def score_separation(
     genre: str = "",
     source_damaged_s: float | None = None,
 ) -> QualityReport:
-    """Judge how well a mixture was separated, without the true stems.
+    """Judge how well a mixture was separated, without reference stems.
 
     Everything is measured in one pass over the files, 1.5 s at a time; an hour of five signals
     holds some 10 MB more than a minute (the levels of 10 ms slices, looked at as a whole).
@@ -60,11 +58,43 @@ def score_separation(
         raise ProtocolError(
             f"the stems' common gain is {gain}, where a positive number is needed.", stage="score"
         )
-    policy = policy or QualityPolicy()
-    measures = Measures(tuple(stems), all_stems=all_stems, absent_db=policy.absent_stem_db)
+    measures = measures_of(tuple(stems), policy, all_stems=all_stems)
     files = {name: Path(path) for name, path in stems.items()}
-    if not measures.take(stream(Path(mixture), files, gain)):
+    with SideBySide(Path(mixture), files, gain=gain, stage="score") as signals:
+        for passage in signals.passages():
+            measures.update(passage)
+    return score_measures(
+        measures.result(), policy, model=model, genre=genre, source_damaged_s=source_damaged_s
+    )
+
+
+def measures_of(
+    stems: tuple[str, ...], policy: QualityPolicy | None = None, *, all_stems: bool = True
+) -> Measures:
+    """Return the measures of a separation that is about to be read; feed them its passages.
+
+    Args:
+        stems: The stems' names, in the passages' order.
+        policy: What counts as absent; the default one if None.
+        all_stems: Whether these are all stems of the model.
+    """
+    return Measures(Scope(stems, all_stems, (policy or QualityPolicy()).absent_stem_db))
+
+
+def score_measures(
+    measured: TrackMeasures,
+    policy: QualityPolicy | None = None,
+    *,
+    model: str = "",
+    genre: str = "",
+    source_damaged_s: float | None = None,
+) -> QualityReport:
+    """Judge a separation by what was measured of it; nothing is read.
+
+    Raises:
+        EmptyAudio: There was nothing to measure.
+    """
+    if not measured.duration_s:
         raise EmptyAudio("the mixture has no samples.", stage="score")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        judge = Judge(policy, all_stems=all_stems, model=model, genre=genre)
-        return judge.track(measures.result(), source_damaged_s)
+    scorer = Scorer(policy or QualityPolicy(), model=model, genre=genre)
+    return scorer.track(measured, source_damaged_s)

@@ -1,4 +1,4 @@
-"""Mixture and stems side by side, block by block, with their short-time spectra.
+"""What the measures look at: mixture and stems block by block, with their short-time spectra.
 
 One transform per signal feeds every measure: of its middle (the mean of the channels) and, in
 stereo, of its side (half their difference), Hann window of 2048, hop of 1024 (at 44.1 kHz; the
@@ -8,33 +8,21 @@ and the window's overlap is carried over, so what is held doesn't grow with the 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
-import soundfile as sf
 
-from tasks.errors import CorruptAudio, IncompleteSeparation, StemwrightError, from_os_error
+from tasks.audio.decibels import Float64
+from tasks.audio.side_by_side import Passage
+from tasks.audio.stft import Real, ShortTimeFourier, Spectra, fft_size, mel_band_starts
 
-Real = npt.NDArray[np.float32]
-Spectra = npt.NDArray[np.complex64]
-Float64 = npt.NDArray[np.float64]
 Values = TypeVar("Values", Real, Float64)
 
-FRAMES_PER_BLOCK = 64
 BINS_PER_TILE = 8
 POWER_FLOOR = np.float32(1e-20)
-
-
-def fft_size(rate_hz: int) -> int:
-    """2048 at 44.1 kHz; the power of two nearest to 46 ms at any other rate."""
-    return 1 << max(round(math.log2(2048 * rate_hz / 44_100)), 5)
 
 
 @dataclass(frozen=True)
@@ -55,39 +43,61 @@ class Block:
     spectra: Spectra
     side: Spectra | None = None
 
-    @cached_property
-    def mono(self) -> Real:
-        """Mean of the channels, (signals, samples)."""
-        return channel_mean(self.samples)
-
     @property
     def end_s(self) -> float:
         return self.start_s + float(self.samples.shape[2] / self.rate_hz)
 
     @cached_property
+    def mono(self) -> Real:
+        """Mean of the channels, (signals, samples)."""
+        return channel_mean(self.samples)
+
+    @cached_property
+    def peaks(self) -> Float64:
+        """Largest absolute sample, (signals,)."""
+        return np.asarray(np.abs(self.samples).max(axis=(1, 2)), dtype=np.float64)
+
+    @cached_property
     def rest(self) -> Real:
         """What of the mixture is in no stem, x - Σ s_i, (channels, samples)."""
-        return np.asarray(self.samples[0] - self.samples[1:].sum(axis=0))
+        return less_all(self.samples)
 
     @cached_property
     def rest_squares(self) -> Real:
         """Its squared samples summed over the channels, (samples,)."""
-        return np.asarray(np.square(self.rest).sum(axis=0))
+        return np.asarray(np.einsum("cn,cn->n", self.rest, self.rest))
 
     @cached_property
     def squares(self) -> Real:
         """Squared samples summed over the channels, (signals, samples)."""
-        return np.asarray(np.square(self.samples).sum(axis=1))
+        return np.asarray(np.einsum("kcn,kcn->kn", self.samples, self.samples))
+
+    @cached_property
+    def time_energy(self) -> Float64:
+        """Sum of squared samples, (signals,)."""
+        return np.asarray(self.squares.sum(axis=1), dtype=np.float64)
+
+    @cached_property
+    def mono_energy(self) -> Float64:
+        """The same of the mean of the channels, times their number, (signals,)."""
+        energy = np.asarray(np.square(self.mono).sum(axis=1), dtype=np.float64)
+        return np.asarray(energy * self.samples.shape[1])
+
+    @cached_property
+    def amplitude(self) -> Real:
+        """|S|, (signals, frames, bins)."""
+        return np.abs(self.spectra)
 
     @cached_property
     def power(self) -> Real:
         """|S|², (signals, frames, bins)."""
-        return np.square(self.spectra.real) + np.square(self.spectra.imag)
+        return np.square(self.amplitude)
 
     @cached_property
     def log_power(self) -> Real:
         """ln |S|², floored."""
-        return np.log(np.maximum(self.power, POWER_FLOOR))
+        floored = np.maximum(self.power, POWER_FLOOR)
+        return np.log(floored, out=floored)
 
     @cached_property
     def stem_power(self) -> Real:
@@ -112,7 +122,7 @@ class Block:
     @cached_property
     def side_power(self) -> Real | None:
         """|S|² of the side, (signals, frames, bins)."""
-        return None if self.side is None else np.square(self.side.real) + np.square(self.side.imag)
+        return None if self.side is None else squared(np.abs(self.side))
 
     @cached_property
     def stereo_frame_energy(self) -> Real:
@@ -133,29 +143,59 @@ class Block:
         return np.asarray(np.add.reduceat(self.power[1:], starts, axis=2))
 
     @cached_property
-    def gram(self) -> npt.NDArray[np.complex64]:
-        """Cross-spectra summed over tiles of 8 bins by the block, (tiles, signals, signals).
+    def with_mixture(self) -> Real:
+        """Σ_t Re(S_i conj X) of each stem in each bin, (stems, bins)."""
+        return with_mixture(self.spectra)
+
+    @cached_property
+    def gram(self) -> npt.NDArray[np.complex128]:
+        """The stems' cross-spectra summed over tiles of 8 bins by the block, (tiles, stems, stems).
 
         Entry [b, i, j] is sum S_i conj(S_j). The last bin (Nyquist) is left out.
         """
-        signals, frames, bins = self.spectra.shape
-        tiles = (bins - 1) // BINS_PER_TILE
-        cut = self.spectra[:, :, : tiles * BINS_PER_TILE]
-        tiled = cut.reshape(signals, frames, tiles, BINS_PER_TILE).transpose(2, 0, 1, 3)
-        flat = tiled.reshape(tiles, signals, frames * BINS_PER_TILE)
-        return flat @ flat.conj().transpose(0, 2, 1)
+        stems = self.spectra[1:]
+        tiles = (stems.shape[2] - 1) // BINS_PER_TILE
+        gram = np.empty((tiles, len(stems), len(stems)), dtype=np.complex128)
+
+        def tiled(bins: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            cut = bins[: tiles * BINS_PER_TILE]
+            return np.asarray(cut.reshape(tiles, BINS_PER_TILE).sum(axis=1))
+
+        for i, stem in enumerate(stems):
+            gram[:, i, i] = tiled(self.bin_energy[1 + i])
+            conjugate = stem.conj()
+            for j in range(i):
+                gram[:, j, i] = tiled((stems[j] * conjugate).sum(axis=0))
+                gram[:, i, j] = gram[:, j, i].conj()
+        return gram
 
 
-@cache
-def mel_band_starts(bins: int, rate_hz: int, bands: int = 24) -> npt.NDArray[np.int64]:
-    """First bin of each of about `bands` bands that tile the spectrum, alike wide in mel.
+def squared(values: Real) -> Real:
+    """Return the squares, in the place of the values."""
+    return np.multiply(values, values, out=values)
 
-    m = 2595 log10(1 + f / 700); O'Shaughnessy, "Speech Communication", 1987.
-    """
-    from librosa import mel_frequencies
 
-    edges_hz = mel_frequencies(n_mels=bands + 1, fmin=0.0, fmax=rate_hz / 2, htk=True)[:-1]
-    return np.unique(np.round(edges_hz / (rate_hz / 2) * (bins - 1)).astype(np.int64))
+def weighted(stems: Real, weight: npt.NDArray[Any]) -> Float64:
+    """Return the sum of each stem's values times the weights of (frames, bins), (stems,)."""
+    return np.asarray(np.einsum("ktf,tf->kt", stems, weight).sum(axis=1), dtype=np.float64)
+
+
+def less_all(signals: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the first signal less all others."""
+    if len(signals) == 1:
+        return np.array(signals[0])
+    rest = signals[0] - signals[1]
+    for signal in signals[2:]:
+        rest -= signal
+    return np.asarray(rest)
+
+
+def with_mixture(spectra: Spectra) -> Real:
+    """Return Σ_t Re(S_i conj X) of each stem in each bin, (stems, bins)."""
+    # Real and imaginary parts as if they were bins, side by side.
+    parts = spectra.view(np.float32)
+    both = np.einsum("ktf,tf->kf", parts[1:], parts[0])
+    return np.asarray(both[:, ::2] + both[:, 1::2])
 
 
 def channel_mean(samples: Real) -> Real:
@@ -164,35 +204,38 @@ def channel_mean(samples: Real) -> Real:
     total = samples[:, 0].copy()
     for channel in range(1, samples.shape[1]):
         total += samples[:, channel]
-    return np.asarray(total * np.float32(1 / samples.shape[1]))
+    total *= np.float32(1 / samples.shape[1])
+    return total
 
 
-class ShortTimeFourier:
-    """Transforms consecutive blocks as if they were one signal.
+class Spectrometer:
+    """Makes a block of each passage.
 
     Args:
         signals: How many run side by side.
-        size: Samples a window; the hop is half of it.
     """
 
-    def __init__(self, signals: int, size: int) -> None:
-        self.size = size
-        self.hop = size // 2
-        # A periodic Hann window; at half overlap its copies sum to one.
-        self._window = np.hanning(size + 1)[:-1].astype(np.float32)
-        self._carry = np.zeros((signals, size - self.hop), dtype=np.float32)
+    def __init__(self, signals: int) -> None:
+        self._signals = signals
+        self._middle: ShortTimeFourier | None = None
+        self._side: ShortTimeFourier | None = None
 
-    def __call__(self, mono: Real) -> Spectra:
-        """(signals, samples) to (signals, frames, size // 2 + 1); frame k is centred on k hops.
-
-        A length that is no multiple of the hop is padded with zeros: only the last block may be.
-        """
-        padding = -mono.shape[1] % self.hop
-        joined = np.concatenate([self._carry, np.pad(mono, ((0, 0), (0, padding)))], axis=1)
-        self._carry = joined[:, -self._carry.shape[1] :]
-        windows = np.lib.stride_tricks.sliding_window_view(joined, self.size, axis=1)
-        framed = windows[:, :: self.hop] * self._window
-        return np.asarray(scipy.fft.rfft(framed, axis=-1, overwrite_x=True))
+    def __call__(self, passage: Passage) -> Block:
+        """Return the next block; its samples are the passage's own."""
+        start_s, rate_hz, samples, peaks = passage
+        if self._middle is None:
+            size = fft_size(rate_hz)
+            self._middle = ShortTimeFourier(self._signals, size)
+            self._side = ShortTimeFourier(self._signals, size) if samples.shape[1] == 2 else None
+        mono, side = channel_mean(samples), None
+        if self._side is not None:
+            difference = samples[:, 0] - samples[:, 1]
+            difference *= np.float32(0.5)
+            side = self._side(difference)
+        block = Block(start_s, rate_hz, samples, self._middle(mono), side)
+        # These cached properties needn't be worked out again.
+        vars(block).update(mono=mono, peaks=peaks)
+        return block
 
 
 class FrameSteps:
@@ -208,94 +251,29 @@ class FrameSteps:
         return np.diff(values, axis=1, prepend=before)
 
 
-def stream(mixture: Path, stems: Mapping[str, Path], gain: float) -> Iterator[Block]:
-    """Read mixture and stems in lock-step; the stems' common gain is undone.
+class RunningSums:
+    """Sums of equally long slices of samples, over blocks, in step with the track's beginning.
 
-    Raises:
-        CorruptAudio: A file can't be decoded, or holds samples that are not finite.
-        IncompleteSeparation: A stem hasn't the mixture's rate, channels or length.
-        SourceMissing, SourceUnreadable: A file isn't there, or may not be read.
+    Attributes:
+        begun: Sum of the slice that isn't full yet, (signals,).
+        kept: How many samples that has.
     """
-    files: dict[str, sf.SoundFile] = {}
-    try:
-        for name, path in {"mixture": mixture, **_named(stems)}.items():
-            files[name] = _opened(name, path)
-        _refuse_mismatch(files)
-        yield from _blocks(files, gain)
-    finally:
-        for file in files.values():
-            file.close()
 
+    def __init__(self, signals: int) -> None:
+        self.begun = np.zeros(signals, dtype=np.float32)
+        self.kept = 0
 
-def _named(stems: Mapping[str, Path]) -> dict[str, Path]:
-    return {f"the {name} stem": path for name, path in stems.items()}
+    def __call__(self, samples: Real, length: int) -> Real:
+        """Return the sums of the slices of `length` that fill up with these samples.
 
-
-def _blocks(files: dict[str, sf.SoundFile], gain: float) -> Iterator[Block]:
-    mixture = files["mixture"]
-    rate, size = mixture.samplerate, fft_size(mixture.samplerate)
-    transform = ShortTimeFourier(len(files), size)
-    of_side = ShortTimeFourier(len(files), size) if mixture.channels == 2 else None
-    length = FRAMES_PER_BLOCK * transform.hop
-    position = 0
-    while True:
-        parts = [_read(name, file, length) for name, file in files.items()]
-        if len({len(part) for part in parts}) > 1:
-            raise CorruptAudio(
-                "the files promise one length, but decoding gave different ones.", stage="score"
-            )
-        if not len(parts[0]):
-            return
-        samples = np.ascontiguousarray(np.stack(parts).transpose(0, 2, 1))
-        samples[1:] *= np.float32(1 / gain)
-        side = of_side(np.float32(0.5) * (samples[:, 0] - samples[:, 1])) if of_side else None
-        yield Block(position / rate, rate, samples, transform(channel_mean(samples)), side)
-        position += samples.shape[2]
-
-
-def _opened(name: str, path: Path) -> sf.SoundFile:
-    try:
-        path.stat()
-        return sf.SoundFile(path)
-    except OSError as error:
-        raise _translated(error) from error
-    except (sf.LibsndfileError, ValueError) as error:
-        why = str(error).rstrip(".")
-        raise CorruptAudio(f"{name} can't be opened as audio ({why}).", stage="score") from error
-
-
-def _translated(error: OSError) -> StemwrightError:
-    return from_os_error(error, stage="score")
-
-
-def _read(name: str, file: sf.SoundFile, frames: int) -> Real:
-    try:
-        block: Real = file.read(frames, dtype="float32", always_2d=True)
-    except (sf.LibsndfileError, RuntimeError) as error:
-        why = str(error).rstrip(".")
-        raise CorruptAudio(f"decoding {name} stopped ({why}).", stage="score") from error
-    except OSError as error:
-        raise _translated(error) from error
-    if not np.isfinite(block).all():
-        raise CorruptAudio(f"{name} has samples that are not finite numbers.", stage="score")
-    return block
-
-
-def _refuse_mismatch(files: dict[str, sf.SoundFile]) -> None:
-    mixture = _shape(files["mixture"])
-    for name, file in files.items():
-        if _shape(file) != mixture:
-            raise IncompleteSeparation(
-                f"{name} has {_in_words(file)}, where the mixture has "
-                f"{_in_words(files['mixture'])}.",
-                missing=(name.removeprefix("the ").removesuffix(" stem"),),
-                stage="score",
-            )
-
-
-def _shape(file: sf.SoundFile) -> tuple[int, int, int]:
-    return file.samplerate, file.channels, file.frames
-
-
-def _in_words(file: sf.SoundFile) -> str:
-    return f"{file.frames:,} frames of {file.channels} channel(s) at {file.samplerate} Hz"
+        (signals, samples) to (signals, slices).
+        """
+        starts = np.arange(length - self.kept, samples.shape[1], length)
+        sums = np.add.reduceat(samples, np.append(0, starts), axis=1)
+        sums[:, 0] += self.begun
+        self.kept = (self.kept + samples.shape[1]) % length
+        if self.kept:
+            self.begun = sums[:, -1].copy()
+            return sums[:, :-1]
+        self.begun = np.zeros_like(self.begun)
+        return sums

@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 from pydantic import model_validator
 
+from tasks.audio.decibels import Float64
 from tasks.contracts import Value
-from tasks.quality.spectra import Float64
 
 FEATURES = ("log2_centroid", "low_share", "high_share", "percussiveness", "spectral_entropy")
 
@@ -30,7 +30,7 @@ def features(measures: Mapping[str, float | None]) -> Float64 | None:
     return np.array(spread, dtype=np.float64)
 
 
-class Typicality(Value):
+class StemLikelihood(Value):
     """Linear discriminants: how well a timbre fits each stem's name, in nats.
 
     l(name) = bias + weights · (features - mean) / scale, the log of a normal likelihood of equal

@@ -15,14 +15,14 @@ from tasks.contracts import (
     StemQuality,
     Verdict,
 )
-from tasks.quality.measures import StemMeasures, TrackMeasures
-from tasks.quality.model import Sign, score_model
+from tasks.quality.measure import StemMeasures, TrackMeasures
+from tasks.quality.model import Indicator, score_model
 from tasks.quality.reasons import reason
-from tasks.quality.stem_likelihood import Typicality
+from tasks.quality.stem_likelihood import StemLikelihood
 
 SILENCE_DBFS = -70.0
-# Of the corpus' true stems, 7 % of excerpts of 0.5 s are below pass, 3 % of 1 s, 1.5 % of 2 s: what
-# is independent correlates by chance in few frames.
+# Of the corpus' reference stems, 7 % of excerpts of 0.5 s are below pass, 3 % of 1 s, 1.5 % of 2 s:
+# what is independent correlates by chance in few frames.
 SHORT_S = 1.0
 # An encoder's low-pass is steep and lies at 16 kHz or lower; sound fonts and converters end above.
 # On the benchmark's corpus this finds all mixtures at 64 kbit/s and below, half of those at 96, and
@@ -32,29 +32,28 @@ LOSSY_BANDWIDTH_HZ = 16_500.0
 SEVERITY: dict[Verdict, int] = {"pass": 0, "review": 1, "fail": 2}
 
 
-class Judge:
+class Scorer:
     """Turns measures into scores and verdicts.
 
     Args:
         policy: Thresholds, as they hold for the track's model and genre.
-        all_stems: Whether the track's stems are all those of the model.
+        model: The separation model's name.
+        genre: The track's genre.
     """
 
-    def __init__(
-        self, policy: QualityPolicy, *, all_stems: bool = True, model: str = "", genre: str = ""
-    ) -> None:
-        self._policy, self._all_stems = policy, all_stems
+    def __init__(self, policy: QualityPolicy, *, model: str = "", genre: str = "") -> None:
+        self._policy = policy
         self._model, self._genre = model, genre
         self._scoring = score_model()
 
     def thresholds(self, stem: str = "") -> QualityThresholds:
         return self._policy.thresholds_for(stem, model=self._model, genre=self._genre)
 
-    def stem(self, stem: StemMeasures) -> StemQuality:
-        """A stem's estimate and score by the fitted model, and why it is under the thresholds.
+    def stem(self, stem: StemMeasures, *, all_stems: bool = True) -> StemQuality:
+        """Return a stem's estimate and score by the fitted model, and what is wrong with it.
 
         An absent stem (far under the mixture) has no score and passes: that nobody sings is no
-        fault. In less than a second, where true stems may fail by chance, a review is all it gets.
+        fault. In less than a second, where reference stems may fail by chance, a review is all.
         """
         values = stem.values
         # A stem of nothing has no level beside the mixture's.
@@ -65,12 +64,12 @@ class Judge:
         if absent:
             return found
         # The leak is measured between stems: one alone is judged as some of them.
-        whole = self._all_stems and "leak_db" in values
+        whole = all_stems and "leak_db" in values
         formula = self._scoring.all_stems if whole else self._scoring.some_stems
         costs, estimate = formula.costs(values), formula.estimate(values)
         score = self._scoring.score(estimate.db)
         verdict = verdict_of(score, self.thresholds(stem.name))
-        wrong = _signs(stem, self._scoring.signs)
+        wrong = _shown_by(stem, self._scoring.indicators)
         _, duration_s = stem.whole
         if duration_s < SHORT_S and verdict != "pass":
             verdict = "review"
@@ -94,14 +93,15 @@ class Judge:
         )
 
     def track(self, track: TrackMeasures, source_damaged_s: float | None = None) -> QualityReport:
-        """The track's score is the mean over its present stems, and so is its estimated SI-SDR.
+        """Judge a track: its score and estimated SI-SDR are the means over its present stems.
 
         The mean ranks tracks best; the verdict is the worst of the stems' verdicts and the
         residual's (research/quality.md). A silent mixture asks for a review, and has no score
         unless there is sound in a stem, and so does a source of which something is lost.
         """
-        stems = {stem.name: self.stem(stem) for stem in track.stems}
-        stems = _with_swaps(stems, self._scoring.typicality)
+        all_stems = track.all_stems
+        stems = {stem.name: self.stem(stem, all_stems=all_stems) for stem in track.stems}
+        stems = _with_swaps(stems, self._scoring.stem_likelihood)
         present = [stem for stem in stems.values() if not stem.absent]
         residual_db = track.values.get("residual_db")
         silent = track.values["rms_dbfs"] <= NOTHING_DBFS
@@ -156,33 +156,35 @@ def _described(stem: StemMeasures, *, silent: bool, absent: bool) -> StemQuality
     )
 
 
-def _signs(stem: StemMeasures, signs: Sequence[Sign]) -> tuple[Reason, ...]:
-    """What is beyond what true stems show, the worst first.
+def _shown_by(stem: StemMeasures, indicators: Sequence[Indicator]) -> tuple[Reason, ...]:
+    """What is beyond what reference stems show, the worst first.
 
     A measure of the whole track, such as the gain, points to where the stem fits worst.
     """
-    found = [(sign.severity(stem.values), sign) for sign in signs]
+    found = [(one.severity(stem.values), one) for one in indicators]
     found = sorted((pair for pair in found if pair[0] > 0), key=lambda pair: -pair[0])
     return tuple(
         reason(
-            sign.code,
+            one.code,
             stem=stem.name,
-            other=stem.partners.get(sign.measure, ""),
-            value=stem.values[sign.shown or sign.measure],
-            span=stem.worst_span(sign.measure),
+            other=stem.partners.get(one.measure, ""),
+            value=stem.values[one.shown or one.measure],
+            span=stem.worst_span(one.measure),
         )
-        for _, sign in found
+        for _, one in found
     )
 
 
-def _with_swaps(stems: dict[str, StemQuality], typicality: Typicality) -> dict[str, StemQuality]:
+def _with_swaps(
+    stems: dict[str, StemQuality], likelihood: StemLikelihood
+) -> dict[str, StemQuality]:
     """The stems, those with a warning that sound like one another's name."""
     present = {name: stem.measures for name, stem in stems.items() if not stem.absent}
-    swaps = typicality.swaps(present)
+    swaps = likelihood.swaps(present)
     warned = {
         name: (reason("swapped_with_<stem>", stem=name, other=other, value=nats),)
         for name, (other, nats) in swaps.items()
-        if nats > typicality.swap_nats
+        if nats > likelihood.swap_nats
     }
     return {
         name: stem.model_copy(update={"warnings": stem.warnings + warned.get(name, ())})
@@ -225,13 +227,15 @@ def _track_details(
     if rms_dbfs <= NOTHING_DBFS:
         details.append(reason("mixture_silent", value=rms_dbfs, span=(0.0, track.duration_s)))
     elif residual_db is not None and residual_verdict(residual_db, policy) != "pass":
-        details.append(reason("residual_high", value=residual_db, span=track.residual_span))
+        details.append(
+            reason("residual_high", value=residual_db, span=track.spans.get("residual_db"))
+        )
         details.extend(
             reason(
                 "<stem>_silent_but_expected",
                 stem=name,
                 value=stem.measures["rms_dbfs"] or 0.0,
-                span=track.residual_span,
+                span=track.spans.get("residual_db"),
             )
             for name, stem in stems.items()
             if stem.silent

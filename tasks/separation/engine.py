@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from tasks.contracts import EngineName, SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError
@@ -35,7 +36,21 @@ class EngineInfo(Value):
 
 
 class Engine(ABC):
-    """Makes stems of mixtures. Safe to call from several threads at once."""
+    """Makes stems of mixtures. Safe to call from several threads at once.
+
+    Pickled, it is what it was made of: the other process makes it anew and loads its own model.
+    """
+
+    _made_of: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *given: Any, **named: Any) -> Self:
+        engine = super().__new__(cls)
+        engine._made_of = given, named
+        return engine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given, named = self._made_of
+        return partial(type(self), **named), given
 
     @property
     @abstractmethod

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tasks.audio.block_reader import energy
+from tasks.audio.decibels import Float64
+from tasks.audio.side_by_side import Listener, Passage, SideBySide, Signal
 from tasks.contracts import (
     NOTHING_DBFS,
     UNDER_MIXTURE_DB,
@@ -17,24 +20,32 @@ from tasks.contracts import (
     StemSet,
 )
 from tasks.errors import CorruptAudio, ProtocolError
-from tasks.validation.stem_file import AudioFile, Samples, sha256_of, size_of
-
-BLOCK_FRAMES = 1 << 16
+from tasks.validation.stem_file import ClippedRuns, full_scale, sha256_of, size_of, why_unreadable
 
 
 def check_completeness(
-    mixture: Mixture, stems: StemSet, policy: CompletenessPolicy | None = None
+    mixture: Mixture,
+    stems: StemSet,
+    policy: CompletenessPolicy | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Completeness:
     """Check a stem set against the mixture it was made from.
 
-    All files are streamed once, side by side, in blocks of 65,536 frames, so memory doesn't grow
-    with the length. Energies are summed in float64. `peak_dbfs` and `rms_dbfs` are of the files as
-    written; silence and the residual are judged with the stems' common gain undone.
+    All files are read once, side by side, in blocks of 1.5 s, so memory doesn't grow with the
+    length. `peak_dbfs` and `rms_dbfs` are of the files as written; silence and the residual are
+    judged with the stems' common gain undone.
 
     A stem that is absent or broken (undecodable, wrong shape, not finite, clipped by writing) is
     in `missing` and has a sentence in `problems`. A silent stem is in `silent` and is no problem,
     unless all are silent and the mixture isn't. Problems without anything missing (an extra stem,
     a sum far from the mixture, all silent) concern the whole set.
+
+    Args:
+        mixture: The mixture.
+        stems: What was made of it.
+        policy: Limits; the default ones if None.
+        listeners: Who else takes in what is read, so that it is decoded once for all. They hear
+            the whole of a set in which nothing is missing; of others, the beginning or nothing.
 
     Returns:
         The findings; `residual_db` is 10 log10(sum (x - sum s_i / gain)^2 / sum x^2), null where
@@ -51,22 +62,22 @@ def check_completeness(
             stage="validate",
         )
     policy = policy or CompletenessPolicy()
-    mix = AudioFile(mixture.path)
-    files = {name: AudioFile(stems.stems[name]) for name in stems.expected if name in stems.stems}
-    try:
-        residual = _stream(mix, list(files.values()), stems.gain)
-    finally:
-        for file in (mix, *files.values()):
-            file.close()
+    paths = {name: stems.stems[name] for name in stems.expected if name in stems.stems}
+    whole = len(paths) == len(stems.expected)
+    with SideBySide(mixture.path, paths, gain=stems.gain, stage="validate") as signals:
+        clipped = {name: ClippedRuns(signal.channels) for name, signal in signals.stems.items()}
+        residual = _read(signals, clipped, listeners if whole else ())
+    mix = signals.mixture
     _refuse_broken_mixture(mix, mixture)
 
     mixture_silent = mixture.silent or mix.rms_dbfs <= NOTHING_DBFS
     under = math.inf if mixture_silent else mix.rms_dbfs - UNDER_MIXTURE_DB
     silence_dbfs = min(policy.silence_dbfs, under)
+    total = sum(signal.energy for signal in signals.stems.values())
     checks = {
-        name: _check(name, file, mixture, stems.gain, silence_dbfs) for name, file in files.items()
+        name: _check(name, signal, mixture, stems.gain, silence_dbfs, clipped[name].samples, total)
+        for name, signal in signals.stems.items()
     }
-    checks = _with_energy_shares(checks, files)
     missing = tuple(name for name in stems.expected if name not in checks or checks[name].problems)
     residual_db = None
     if stems.all_stems and not missing and not mixture_silent:
@@ -89,24 +100,25 @@ def check_completeness(
 class _Residual:
     """The mixture minus the sum of the stems: how much it is, and what it is made of."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         self.energy = 0.0
         self._frames = 0
-        self._sums = np.zeros(channels)
+        self._sums: Float64 | float = 0.0
         self._product = self._mixture = 0.0
 
-    def add(self, rest: Samples, x: Samples) -> None:
-        """Take in a block of it, and of the mixture, shapes (frames, channels)."""
-        wide, mixture = rest.astype(np.float64), x.astype(np.float64)
-        self.energy += float(np.square(wide).sum())
-        self._frames += len(wide)
-        self._sums += wide.sum(axis=0)
-        self._product += float((wide * mixture).sum())
-        self._mixture += float(np.square(mixture).sum())
+    def add(self, passage: Passage) -> None:
+        """Take in the next passage."""
+        mixture, *stems = passage.samples
+        rest = mixture - np.sum(stems, axis=0) if stems else mixture
+        self.energy += energy(rest)
+        self._frames += rest.shape[1]
+        self._sums = self._sums + rest.sum(axis=1)
+        self._product += float(np.vdot(rest, mixture))
+        self._mixture += energy(mixture)
 
     def nature(self) -> str:
-        """What most of it is, as the end of a sentence."""
-        means = self._sums / max(self._frames, 1)
+        """Return what most of it is, as the end of a sentence."""
+        means = np.asarray(self._sums) / max(self._frames, 1)
         if self._frames * float(np.square(means).sum()) > self.energy / 2:
             offset = float(means[np.abs(means).argmax()])
             return f"it is a constant offset of {offset:+.3f}"
@@ -116,36 +128,26 @@ class _Residual:
         return "they hold what the mixture doesn't"
 
 
-def _stream(mix: AudioFile, stems: list[AudioFile], gain: float) -> _Residual:
-    """Read every file to its end in lock-step; what the sum of stems / gain leaves."""
-    residual = _Residual(mix.channels)
-    for x, blocks in _lock_step(mix, stems):
-        clipping = mix.full_scale(x)
-        rest = x.copy()
-        for stem, block in zip(stems, blocks, strict=True):
-            if block is None:
-                continue
-            stem.count_clipped(block, clipping)
-            if block.shape == x.shape:
-                rest -= block / np.float32(gain)
-        residual.add(rest, x)
-    for stem in stems:
-        while (block := stem.read(BLOCK_FRAMES)) is not None:
-            stem.count_clipped(block, None)
+def _read(
+    signals: SideBySide, clipped: dict[str, ClippedRuns], listeners: Sequence[Listener]
+) -> _Residual:
+    """Read every file to its end; return mixture - sum of stems / gain."""
+    residual = _Residual()
+    for passage in signals:
+        for name, stem in signals.stems.items():
+            clipped[name].update(full_scale(stem), full_scale(signals.mixture))
+        if passage is None:
+            continue
+        residual.add(passage)
+        for listener in listeners:
+            listener.update(passage)
     return residual
 
 
-def _lock_step(
-    mix: AudioFile, stems: list[AudioFile]
-) -> Iterator[tuple[Samples, list[Samples | None]]]:
-    while (x := mix.read(BLOCK_FRAMES)) is not None:
-        yield x, [stem.read(BLOCK_FRAMES) for stem in stems]
-
-
-def _refuse_broken_mixture(mix: AudioFile, mixture: Mixture) -> None:
+def _refuse_broken_mixture(mix: Signal, mixture: Mixture) -> None:
     cause = ""
-    if mix.problems:
-        cause = f"the mixture can't be read: {mix.problems[0]}"
+    if problem := why_unreadable(mix):
+        cause = f"the mixture can't be read: {problem}"
     elif (mix.frames, mix.channels) != (mixture.frames, mixture.channels):
         cause = (
             f"the mixture's file holds {mix.frames:,} frames of {mix.channels} channels, where "
@@ -158,56 +160,50 @@ def _refuse_broken_mixture(mix: AudioFile, mixture: Mixture) -> None:
 
 
 def _check(
-    name: str, file: AudioFile, mixture: Mixture, gain: float, silence_dbfs: float
+    name: str,
+    signal: Signal,
+    mixture: Mixture,
+    gain: float,
+    silence_dbfs: float,
+    clipped: int,
+    total_energy: float,
 ) -> StemCheck:
-    level = file.rms_dbfs - 20 * math.log10(gain)
+    level = signal.rms_dbfs - 20 * math.log10(gain)
     return StemCheck(
         name=name,
-        path=file.path,
-        sha256=sha256_of(file.path),
-        bytes=size_of(file.path),
-        frames=file.frames,
-        silent=file.frames > 0 and level < silence_dbfs,
-        peak_dbfs=file.peak_dbfs,
-        rms_dbfs=file.rms_dbfs,
-        clipped_samples=file.clipped,
-        energy_share=None,
-        problems=tuple(_file_problems(file, mixture)),
+        path=signal.path,
+        sha256=sha256_of(signal.path),
+        bytes=size_of(signal.path),
+        frames=signal.frames,
+        silent=signal.frames > 0 and level < silence_dbfs,
+        peak_dbfs=signal.peak_dbfs,
+        rms_dbfs=signal.rms_dbfs,
+        clipped_samples=clipped,
+        energy_share=signal.energy / total_energy if total_energy > 0 else None,
+        problems=tuple(_file_problems(signal, mixture, clipped)),
     )
 
 
-def _file_problems(file: AudioFile, mixture: Mixture) -> Iterator[str]:
-    if file.problems:
-        yield from file.problems
+def _file_problems(signal: Signal, mixture: Mixture, clipped: int) -> Iterator[str]:
+    if problem := why_unreadable(signal):
+        yield problem
         return
-    if file.sample_rate_hz != mixture.sample_rate_hz:
+    if signal.sample_rate_hz != mixture.sample_rate_hz:
         yield (
-            f"its sample rate is {file.sample_rate_hz} Hz, where the mixture has "
+            f"its sample rate is {signal.sample_rate_hz} Hz, where the mixture has "
             f"{mixture.sample_rate_hz} Hz."
         )
-    if file.channels != mixture.channels:
-        yield f"it has {file.channels} channel(s), where the mixture has {mixture.channels}."
-    if file.frames != mixture.frames:
-        yield f"it holds {file.frames:,} frames, where the mixture has {mixture.frames:,}."
-    if not file.finite:
+    if signal.channels != mixture.channels:
+        yield f"it has {signal.channels} channel(s), where the mixture has {mixture.channels}."
+    if signal.frames != mixture.frames:
+        yield f"it holds {signal.frames:,} frames, where the mixture has {mixture.frames:,}."
+    if not signal.finite:
         yield "it has samples that are not finite numbers."
-    if file.clipped:
+    if clipped:
         yield (
-            f"writing clipped it: {file.clipped:,} samples sit at full scale, in runs of three or "
+            f"writing clipped it: {clipped:,} samples sit at full scale, in runs of three or "
             "more, where the mixture doesn't."
         )
-
-
-def _with_energy_shares(
-    checks: dict[str, StemCheck], files: dict[str, AudioFile]
-) -> dict[str, StemCheck]:
-    total = sum(file.energy for file in files.values())
-    if total <= 0:
-        return checks
-    return {
-        name: check.model_copy(update={"energy_share": files[name].energy / total})
-        for name, check in checks.items()
-    }
 
 
 def _stem_problems(stems: StemSet, checks: dict[str, StemCheck]) -> Iterator[str]:

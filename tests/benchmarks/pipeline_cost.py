@@ -24,9 +24,9 @@ from flows.cli.embedded import prepare_prefect
 from tests.benchmarks.results import write_result
 
 if TYPE_CHECKING:
-    from tasks.crew import Batch, Crew, Stage
-
-    from tasks.stages import Work
+    from tasks.events import Stage
+    from tasks.run_context import RunContext
+    from tasks.stage_tasks import Batch
 
 TRACKS = 50
 SECONDS = 20.0
@@ -66,21 +66,21 @@ def measure(music: Path, library: Path, count: int, seconds: float) -> str:
     """Run the catalog flow and say, as a markdown table, where a track's time goes."""
     from flows.parameters import CatalogSources, RunControl, Separation
     from flows.separate_catalog import separate_catalog
-    from tasks import stages
+    from tasks import stage_tasks
 
     spent: dict[str, float] = defaultdict(float)
     lock = threading.Lock()
-    attempt = stages._attempt
+    attempt = stage_tasks._attempt
 
-    def timed(stage: Stage, work: Work, batch: Batch, crew: Crew) -> Any:
+    def timed(stage: Stage, batch: Batch, run: RunContext) -> Any:
         began = time.perf_counter()
         try:
-            return attempt(stage, work, batch, crew)
+            return attempt(stage, batch, run)
         finally:
             with lock:
                 spent[stage] += time.perf_counter() - began
 
-    stages._attempt = timed
+    stage_tasks._attempt = timed
     separation = Separation(library=str(library), model="embedded", provider="local_cpu")
     control = RunControl(jobs=1, offline=True)
     separate_catalog(CatalogSources(sources=[str(music)], limit=1), separation, control)

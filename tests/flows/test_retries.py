@@ -185,16 +185,16 @@ def test_a_fault_of_ours_costs_its_track_alone(
 ) -> None:
     import tasks.quality
 
-    real = tasks.quality.score_separation
+    real = tasks.quality.score_measures
 
-    def score(mixture: Path, *args: Any, **kwargs: Any) -> Any:
+    def score(measured: Any, *args: Any, **kwargs: Any) -> Any:
         if not broken.is_set():
             broken.set()
             raise ZeroDivisionError("division by zero")
-        return real(mixture, *args, **kwargs)
+        return real(measured, *args, **kwargs)
 
     broken = threading.Event()
-    monkeypatch.setattr(tasks.quality, "score_separation", score)
+    monkeypatch.setattr(tasks.quality, "score_measures", score)
     for seed, name in enumerate("ab"):
         write_track(tmp_path / f"music/{name}.flac", seed)
     ran = run_catalog([tmp_path / "music"], tmp_path / "library", config)

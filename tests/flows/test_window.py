@@ -95,9 +95,7 @@ def watched(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks.normalize, "normalize", timed("normalize", tasks.normalize.normalize))
         patch.setattr(LocalSeparator, "separate", timed("separate", LocalSeparator.separate))
-        patch.setattr(
-            tasks.quality, "score_separation", timed("score", tasks.quality.score_separation)
-        )
+        patch.setattr(tasks.quality, "score_measures", timed("score", tasks.quality.score_measures))
         patch.setattr("flows.separate_catalog.read_catalog", read)
         patch.setattr("flows.separate_catalog._count", lambda tracks: None)
         ran = run_catalog([folder / "music"], folder / "library", config)

@@ -25,7 +25,7 @@ from tasks.errors import (
     SourceUnreadable,
     StemwrightError,
 )
-from tasks.normalize import files, identify, normalize, probe
+from tasks.normalize import avio, identify, normalize, probe
 from tests.normalize.files import RATE, audio_of, encode, mix, music, noise, remux, tone
 
 SECONDS = 4
@@ -146,15 +146,15 @@ def test_a_disk_that_fails_is_not_taken_for_a_damaged_file(
 ) -> None:
     codec = {"a.wav": "pcm_s16le", "a.m4a": "alac", "a.flac": "flac"}[name]
     path = encode(tmp_path / name, noise(FRAMES), codec)
-    read = files.ReadFile.read
+    read = avio.ReadFile.read
 
-    def failing(self: files.ReadFile, size: int) -> bytes:
+    def failing(self: avio.ReadFile, size: int) -> bytes:
         if path.stat().st_size * 0.5 < self.tell() < path.stat().st_size * 0.9:
             self.error = OSError(errno.EIO, "Input/output error", self.name)
             return b""
         return read(self, size)
 
-    monkeypatch.setattr(files.ReadFile, "read", failing)
+    monkeypatch.setattr(avio.ReadFile, "read", failing)
     with pytest.raises(StemwrightError) as caught:
         mix(path)
     assert "Input/output error" in caught.value.cause

@@ -20,7 +20,7 @@ Audio = npt.NDArray[np.float64]
 Stems = dict[str, Audio]
 
 
-def true_stems(seconds: float = SECONDS, seed: int = 0) -> Stems:
+def reference_stems(seconds: float = SECONDS, seed: int = 0) -> Stems:
     """Stereo stems: noise bursts, low notes, chords and a gliding, breathing voice."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * RATE)) / RATE

@@ -22,7 +22,7 @@ Judged = tuple[QualityReport, QualityReport, dict[str, float]]
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> list[Judged]:
-    """For each bundled piece: reports of the true stems and the model's, and the true SI-SDR."""
+    """For each bundled piece: reports of the reference stems and the model's, the true SI-SDR."""
     torch.set_num_threads(1)
     model, found = embedded_model(), []
     for piece in bundled_pieces():
@@ -44,7 +44,7 @@ def _middle(path: Path) -> np.ndarray:
     return np.asarray(audio[start : start + SECONDS * rate])
 
 
-def test_true_stems_pass_and_the_models_score_lower(judged: list[Judged]) -> None:
+def test_reference_stems_pass_and_the_models_score_lower(judged: list[Judged]) -> None:
     for true, made, _ in judged:
         assert true.verdict == "pass", true.reasons
         assert made.verdict != "pass"

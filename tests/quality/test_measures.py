@@ -8,28 +8,29 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from tasks.quality.bleed import (
+from tasks.audio.decibels import decibels
+from tasks.audio.stft import Real, ShortTimeFourier, fft_size, mel_band_starts
+from tasks.quality.measures.bleed import (
     CoherenceLeak,
     Correlation,
     CrossEnergy,
     multiple_coherence,
 )
-from tasks.quality.clipping import Clipping, flat_top_samples
-from tasks.quality.decibels import decibels
-from tasks.quality.dropouts import Dropouts
-from tasks.quality.entropy import (
+from tasks.quality.measures.clipping import Clipping, flat_top_samples
+from tasks.quality.measures.dropouts import Dropouts
+from tasks.quality.measures.entropy import (
     SpectralShape,
     assignment_entropy,
     spectral_entropy,
     spectral_flatness,
 )
-from tasks.quality.flux_anticorrelation import ContraryMotion
+from tasks.quality.measures.flux_anticorrelation import FluxAnticorrelation
+from tasks.quality.measures.residual import Residual
+from tasks.quality.measures.spectrum import LongTermSpectrum, Roughness
+from tasks.quality.measures.stereo import Levels, StereoCollapse
+from tasks.quality.measures.timbre import Timbre
 from tasks.quality.reasons import CODES, TEXTS, reason
-from tasks.quality.residual import Residual
-from tasks.quality.spectra import Block, Real, ShortTimeFourier, fft_size, mel_band_starts
-from tasks.quality.spectrum import LongTermSpectrum, Roughness
-from tasks.quality.stereo import Levels, StereoCollapse
-from tasks.quality.timbre import Timbre
+from tasks.quality.spectra import Block
 
 RATE = 44_100
 BLOCK = 64 * 1024
@@ -137,9 +138,10 @@ def test_streamed_entropy_is_the_energy_weighted_mean_of_one_shot() -> None:
     entropy = -(p * np.log(p + 1e-30)).sum(axis=2) / np.log(1025)
     weight = power.sum(axis=2)
     expected = (entropy * weight).sum(axis=1) / weight.sum(axis=1)
-    np.testing.assert_allclose(found.entropy, expected, atol=1e-4)
+    entropies = [found.track["spectral_entropy"], *found.stems["spectral_entropy"]]
+    np.testing.assert_allclose(entropies, expected, atol=1e-4)
     delta = ((entropy[0] - entropy[1:]) * weight[1:]).sum(axis=1) / weight[1:].sum(axis=1)
-    np.testing.assert_allclose(found.delta, delta, atol=1e-4)
+    np.testing.assert_allclose(found.stems["spectral_entropy_delta"], delta, atol=1e-4)
 
 
 # --- coherence, correlation -------------------------------------------------------------------
@@ -151,7 +153,7 @@ def test_independent_noise_has_no_coherence_left_after_the_correction() -> None:
         np.concatenate([np.zeros((1, 4 * BLOCK)), noise(4, 4, 4 * BLOCK)]).astype("f4")
     ):
         leak.update(block)
-    assert leak.result().leak_db.max() < -20
+    assert leak.result().stems["leak_db"].max() < -20
 
 
 def test_coherence_of_a_known_mixture() -> None:
@@ -170,14 +172,14 @@ def test_the_leak_is_as_large_as_the_bleed_that_was_put_in() -> None:
         leak.update(block)
     found = leak.result()
     # In bled, 1/101 of the energy follows a, and a is as loud there as that.
-    assert found.leak_db[1] < -20
-    assert list(found.partner) == [1, 0]
+    assert found.stems["leak_db"][1] < -20
+    assert list(found.partners["leak_db"]) == [1, 0]
 
     quiet = 0.1 * b + 1.0 * a
     leak = CoherenceLeak(2)
     for block in blocks(np.stack([a + b, a, quiet]).astype(np.float32)):
         leak.update(block)
-    assert leak.result().leak_db[1] == pytest.approx(-3, abs=0.3)
+    assert leak.result().stems["leak_db"][1] == pytest.approx(-3, abs=0.3)
 
 
 def test_least_squares_gains_undo_wrong_levels() -> None:
@@ -222,8 +224,9 @@ def test_a_higher_peak_later_takes_back_what_looked_clipped() -> None:
         counter = Clipping(1)
         for block in blocks(np.stack([signal, signal])):
             counter.update(block)
-        ppm, worst = counter.result()
-        assert ppm[0] * signal.size / 1e6 == pytest.approx(clipped)
+        found = counter.result()
+        worst = found.spans["clip_log_ppm"]
+        assert found.stems["clip_ppm"][0] * signal.size / 1e6 == pytest.approx(clipped)
         assert (worst[0] is None) == (clipped == 0)
 
 
@@ -242,7 +245,7 @@ def interrupted(*gaps: tuple[float, float], fade_s: float = 0.0) -> Dropouts:
 
 
 def test_cut_silences_are_dropouts() -> None:
-    (found,) = interrupted((2, 2.5), (5, 6)).result()
+    (found,) = interrupted((2, 2.5), (5, 6)).interruptions()
     assert found.dropout_frac == pytest.approx(0.15, abs=0.01)
     assert found.dead_frac == pytest.approx(0.15, abs=0.01)
     assert found.cuts_per_min == pytest.approx(12)
@@ -251,18 +254,18 @@ def test_cut_silences_are_dropouts() -> None:
 
 
 def test_rests_that_fade_out_are_none() -> None:
-    (found,) = interrupted((2, 2.5), (5, 6), fade_s=0.4).result()
+    (found,) = interrupted((2, 2.5), (5, 6), fade_s=0.4).interruptions()
     assert found.dead_frac == pytest.approx(0.15, abs=0.02)
     assert (found.dropout_frac, found.cuts_per_min, found.longest) == (0, 0, None)
 
 
 def test_a_tail_that_is_cut_is_told_from_one_that_fades() -> None:
-    (cut,) = interrupted((7, 10)).result()
+    (cut,) = interrupted((7, 10)).interruptions()
     assert cut.tail_gap_s == pytest.approx(3, abs=0.02)
     assert cut.tail_cut_s == cut.tail_gap_s
     assert cut.tail == pytest.approx((7, 10), abs=0.02)
     assert cut.dropout_frac == 0
-    (faded,) = interrupted((7, 10), fade_s=0.5).result()
+    (faded,) = interrupted((7, 10), fade_s=0.5).interruptions()
     assert faded.tail_gap_s == pytest.approx(3, abs=0.15)
     assert faded.tail_cut_s == 0
 
@@ -283,17 +286,17 @@ def resting(missed: bool) -> tuple[Dropouts, Dropouts]:
 
 def test_a_tail_that_is_cut_in_a_rest_is_told_by_what_the_mixture_goes_on_with() -> None:
     of_all, of_some = resting(missed=True)
-    cut, beside = of_all.result()
+    cut, beside = of_all.interruptions()
     assert cut.tail_gap_s == pytest.approx(6, abs=0.1)
     assert cut.tail_cut_s == cut.tail_gap_s
     assert cut.tail == pytest.approx((4, 10), abs=0.1)
     assert beside.tail_cut_s == 0
     # Where not all stems are here, the rest of the mixture is theirs that aren't.
-    assert [found.tail_cut_s for found in of_some.result()] == [0, 0]
+    assert [found.tail_cut_s for found in of_some.interruptions()] == [0, 0]
 
 
 def test_a_stem_that_rests_to_the_end_is_not_cut() -> None:
-    rests, _ = resting(missed=False)[0].result()
+    rests, _ = resting(missed=False)[0].interruptions()
     assert rests.tail_gap_s == pytest.approx(6, abs=0.1)
     assert rests.tail_cut_s == 0
 
@@ -306,7 +309,7 @@ def test_dropouts_are_where_they_are_at_any_rate(rate: int) -> None:
     dropouts, transform = Dropouts(), ShortTimeFourier(2, fft_size(rate))
     signals = np.stack([mixture, stem])
     dropouts.update(Block(0.0, rate, signals[:, None, :], transform(signals[:, :rate])))
-    (found,) = dropouts.result()
+    (found,) = dropouts.interruptions()
     assert found.longest == pytest.approx((50, 55), abs=0.015)
 
 
@@ -319,7 +322,7 @@ def test_bandwidth_and_cliff_of_a_low_passed_stem() -> None:
     spectra = LongTermSpectrum(1)
     for block in blocks(np.stack([mixture, stem])):
         spectra.update(block)
-    found = spectra.result()
+    found = spectra.summary()
     assert found.bandwidth_hz == pytest.approx([RATE / 2, 8000], abs=300)
     assert found.cliff_rel_db[0] > 60
     assert found.ends_at_bin[0] * RATE / 2048 == pytest.approx(8000, abs=300)
@@ -334,7 +337,7 @@ def test_what_is_lost_over_a_cliff_is_the_stem_s_that_ends_there() -> None:
     for block in blocks(np.stack([whole + beside, cut, beside]).astype(np.float32)):
         spectra.update(block)
         residual.update(block)
-    found = spectra.result()
+    found = spectra.summary()
     assert found.ends_at_bin[1] == -1
     lost = residual.lost_above(found.ends_at_bin, found.end_level)
     expected = ((whole - cut) ** 2).sum() / (cut**2).sum()
@@ -350,7 +353,7 @@ def test_what_is_lost_in_dropouts_is_the_stem_s_that_breaks_off() -> None:
     dropouts = Dropouts()
     for block in blocks(np.stack([whole + beside, stem, beside])):
         dropouts.update(block)
-    lost = dropouts.lost(dropouts.result())
+    lost = dropouts.lost(dropouts.interruptions())
     assert lost == pytest.approx([3 / 7, 0], rel=0.02)
 
 
@@ -362,9 +365,9 @@ def test_silences_that_lack_nothing_lose_nothing() -> None:
     dropouts = Dropouts()
     for block in blocks(np.stack([gated + beside, gated, beside])):
         dropouts.update(block)
-    (found, _) = dropouts.result()
+    (found, _) = dropouts.interruptions()
     assert found.dropout_frac > 0
-    assert dropouts.lost(dropouts.result()).max() < 1e-6
+    assert dropouts.lost(dropouts.interruptions()).max() < 1e-6
 
 
 def test_decibels_of_nothing_are_floored_or_not_a_number() -> None:
@@ -402,12 +405,12 @@ def test_width_that_is_lost_is_laid_to_the_stem_without_any() -> None:
             collapse.update(block)
             levels.update(block)
         # Independent channels: half of the energy is side, as much as what is left.
-        assert collapse.result()[0][0] == pytest.approx(expected, abs=0.1)
+        assert collapse.result().stems["collapse_db"][0] == pytest.approx(expected, abs=0.1)
         assert levels.side_mid_db()[0] == pytest.approx(0, abs=0.1)
     blamed = StereoCollapse(2)
     for block in stereo_blocks(np.stack([mixture, wide, centred])):
         blamed.update(block)
-    np.testing.assert_allclose(blamed.result()[0], -100, atol=0.1)
+    np.testing.assert_allclose(blamed.result().stems["collapse_db"], -100, atol=0.1)
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(1.0, 25.0), (0.5, 0.0), (2.0, 3.01)])
@@ -417,7 +420,7 @@ def test_cross_energy_of_a_wrong_gain(gain: float, expected: float) -> None:
     cross = CrossEnergy(1)
     for block in stereo_blocks(np.stack([true + rest, gain * true])):
         cross.update(block)
-    estimate = -10 * math.log10(cross.result().cross[0])
+    estimate = -cross.result().stems["cross_db"][0]
     assert estimate > 20 if gain == 1 else estimate == pytest.approx(expected, abs=0.2)
 
 
@@ -428,7 +431,7 @@ def test_one_channel_upside_down_shows_in_the_side() -> None:
     for block in stereo_blocks(np.stack([true, turned])):
         cross.update(block)
     # Middle and side have changed places: nothing agrees, all of it is excess.
-    assert cross.result().cross[0] == pytest.approx(1, abs=0.01)
+    assert 10 ** (cross.result().stems["cross_db"][0] / 10) == pytest.approx(1, abs=0.01)
 
 
 def test_the_residual_by_time_and_band() -> None:
@@ -441,15 +444,19 @@ def test_the_residual_by_time_and_band() -> None:
         residual.update(block)
     found = residual.result()
     share = float((tone**2).sum() / ((stem + tone) ** 2).sum())
-    assert found.whole_db == pytest.approx(10 * math.log10(share), abs=0.01)
-    assert found.half_second == (0.5, 1.0)
-    assert found.half_second_db == pytest.approx(10 * math.log10(0.125 / 1.125), abs=0.2)
-    worst_db, begins_hz = found.worst_band()
+    whole_db = found.track["residual_db"]
+    assert whole_db == pytest.approx(10 * math.log10(share), abs=0.01)
+    assert found.track_spans["residual_db"] == (0.5, 1.0)
+    assert found.track["residual_half_second_db"] == pytest.approx(
+        10 * math.log10(0.125 / 1.125), abs=0.2
+    )
+    worst_db, begins_hz = found.track["residual_band_db"], found.track["residual_band_hz"]
     assert 700 < begins_hz <= 1000
-    assert worst_db > found.whole_db
-    assert len(found.band_db) == len(found.band_hz) == 24
-    others_db = np.delete(found.band_db, np.searchsorted(found.band_hz, begins_hz))
-    assert others_db.max() < worst_db - 10
+    assert worst_db > whole_db
+    bands = {name: db for name, db in found.track.items() if name.startswith("residual_from_")}
+    assert len(bands) == 24
+    del bands[f"residual_from_{begins_hz:.0f}_hz_db"]
+    assert max(bands.values()) < worst_db - 10
 
 
 def test_a_last_half_second_that_is_shorter_ends_with_the_track() -> None:
@@ -459,7 +466,7 @@ def test_a_last_half_second_that_is_shorter_ends_with_the_track() -> None:
     residual = Residual(1)
     for block in blocks(np.stack([mixture, stem])):
         residual.update(block)
-    assert residual.result().half_second == (1.0, 1.1)
+    assert residual.result().track_spans["residual_db"] == (1.0, 1.1)
 
 
 def test_timbre_of_known_signals() -> None:
@@ -469,11 +476,11 @@ def test_timbre_of_known_signals() -> None:
     timbre = Timbre(3)
     for block in blocks(np.stack([low, low, high, ticks]).astype(np.float32)):
         timbre.update(block)
-    found = timbre.result()
-    np.testing.assert_allclose(found.low_share[:2], [1, 0], atol=0.01)
-    np.testing.assert_allclose(found.high_share[:2], [0, 1], atol=0.01)
-    assert found.centroid_hz[0] < 2000 < found.centroid_hz[1]
-    assert found.percussiveness[2] > 3 * found.percussiveness[:2].max()
+    found = timbre.result().stems
+    np.testing.assert_allclose(found["low_share"][:2], [1, 0], atol=0.01)
+    np.testing.assert_allclose(found["high_share"][:2], [0, 1], atol=0.01)
+    assert found["centroid_hz"][0] < 2000 < found["centroid_hz"][1]
+    assert found["percussiveness"][2] > 3 * found["percussiveness"][:2].max()
 
 
 def test_a_smooth_gain_is_no_roughness_but_holes_are() -> None:
@@ -484,16 +491,16 @@ def test_a_smooth_gain_is_no_roughness_but_holes_are() -> None:
     rough = Roughness(2)
     for block in blocks(np.stack([whole, 0.3 * whole, holes]).astype(np.float32)):
         rough.update(block)
-    values, _ = rough.result()
+    values = rough.result().stems["rough_db"]
     assert values[0] == pytest.approx(0, abs=1e-3)
     assert values[1] > 2
 
 
 def motion_of(first: Real, second: Real) -> list[float]:
-    measure = ContraryMotion(2)
+    measure = FluxAnticorrelation(2)
     for block in blocks(np.stack([first + second, first, second])):
         measure.update(block)
-    return [float(value) for value in measure.result()[0]]
+    return [float(value) for value in measure.result().stems["contrary_motion"]]
 
 
 def test_motion_to_and_fro_is_told_from_motion_at_will_and_together() -> None:
@@ -511,9 +518,11 @@ def test_motion_does_not_depend_on_where_blocks_end() -> None:
     second[BLOCK:] -= 0.3 * first[BLOCK:]
     signals = np.stack([first + second, first, second])
     whole = ShortTimeFourier(3, 2048)(signals)
-    one_shot = ContraryMotion(2)
+    one_shot = FluxAnticorrelation(2)
     one_shot.update(Block(0.0, RATE, signals[:, None, :], whole))
-    assert motion_of(first, second) == pytest.approx(list(one_shot.result()[0]), abs=1e-4)
+    assert motion_of(first, second) == pytest.approx(
+        list(one_shot.result().stems["contrary_motion"]), abs=1e-4
+    )
 
 
 # --- reasons ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from tasks.quality.model import MODEL_FILE, Formula, ScoreModel, Sign, score_model
+from tasks.quality.model import MODEL_FILE, Formula, Indicator, ScoreModel, score_model
 from tasks.quality.reasons import CODES
 from tests.benchmarks.quality import fit as fitting
 from tests.benchmarks.quality import regression
@@ -117,8 +117,8 @@ def test_its_provenance_says_where_it_comes_from() -> None:
 
 
 def test_every_sign_has_a_reason_of_the_closed_list() -> None:
-    assert {sign.code for sign in MODEL.signs} <= set(CODES)
-    for sign in MODEL.signs:
+    assert {one.code for one in MODEL.indicators} <= set(CODES)
+    for sign in MODEL.indicators:
         assert sign.severity({sign.measure: sign.normal}) == 0
         assert sign.severity({sign.measure: sign.severe}) == pytest.approx(1)
         assert sign.severity({}) == sign.severity({sign.measure: None}) == 0
@@ -141,7 +141,7 @@ def test_a_model_that_is_not_monotone_is_refused(change: dict[str, list[float]])
     with pytest.raises(ValidationError):
         ScoreModel.model_validate(model)
     with pytest.raises(ValidationError):
-        Sign(measure="x", worse="high", code="dropouts", normal=1.0, severe=0.5)
+        Indicator(measure="x", worse="high", code="dropouts", normal=1.0, severe=0.5)
 
 
 # --- the fit ----------------------------------------------------------------------------------
@@ -155,12 +155,12 @@ def test_the_stored_file_has_the_shape_that_the_fit_writes() -> None:
     def keys(value: object) -> object:
         return {k: keys(v) for k, v in value.items()} if isinstance(value, dict) else None
 
-    for name in ("all_stems", "some_stems", "score", "typicality"):
+    for name in ("all_stems", "some_stems", "score", "stem_likelihood"):
         assert keys(made[name]) == keys(kept[name])
     assert list(made) == list(kept)
     assert set(made["provenance"]) == set(kept["provenance"])  # type: ignore[call-overload]
     assert set(made["provenance"]["figures"]) == set(kept["provenance"]["figures"])  # type: ignore[index]
-    assert [s["measure"] for s in made["signs"]] == [s["measure"] for s in kept["signs"]]  # type: ignore[index,union-attr]
+    assert [s["measure"] for s in made["indicators"]] == [s["measure"] for s in kept["indicators"]]  # type: ignore[index,union-attr]
 
 
 def test_the_same_table_gives_the_same_model() -> None:

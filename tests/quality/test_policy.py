@@ -11,7 +11,7 @@ from blocks.settings import load_settings
 from tasks.contracts import QualityPolicy, QualityThresholds, ThresholdOverride
 from tasks.errors import SettingsError
 from tasks.quality import score_separation
-from tests.quality.multitrack import Stems, mixed, true_stems, write
+from tests.quality.multitrack import Stems, mixed, reference_stems, write
 
 WIDE = ThresholdOverride(review=0.5)
 
@@ -45,7 +45,7 @@ def test_an_inherited_threshold_gives_way_to_one_that_is_set() -> None:
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
-    folder, stems = tmp_path_factory.mktemp("damaged"), true_stems(5)
+    folder, stems = tmp_path_factory.mktemp("damaged"), reference_stems(5)
     changed: Stems = {**stems, "vocals": stems["vocals"] + 0.5 * stems["drums"]}
     return folder / "mixture.wav", write(folder, mixed(stems), changed)
 

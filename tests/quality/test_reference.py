@@ -193,7 +193,7 @@ def test_what_can_t_be_compared(
     true: dict[str, np.ndarray], made: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     files, others = write(tmp_path / "true", true), write(tmp_path / "made", made)
-    with pytest.raises(IncompleteSeparation, match="no true stem"):
+    with pytest.raises(IncompleteSeparation, match="no reference stem"):
         compare(files, {"kazoo": others["bass"]})
     short = write(tmp_path / "short", {"bass": made["bass"][:-1]})
     with pytest.raises(IncompleteSeparation, match=r"bass\.wav has 39,999 frames"):

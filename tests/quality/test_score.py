@@ -1,4 +1,4 @@
-"""What a score promises: true stems pass, and each visible kind of damage is named."""
+"""What a score promises: reference stems pass, and each visible kind of damage is named."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tasks.quality import score_separation
 from tasks.quality.reasons import CODES
 from tests.benchmarks.quality.codec import through_codec as encoded
 from tests.benchmarks.quality.truth import si_sdr
-from tests.quality.multitrack import NAMES, RATE, Audio, Stems, mixed, score, true_stems, write
+from tests.quality.multitrack import NAMES, RATE, Audio, Stems, mixed, reference_stems, score, write
 
 
 @pytest.fixture(scope="module")
 def stems() -> Stems:
-    return true_stems()
+    return reference_stems()
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def numbers(value: object) -> list[float]:
     return [value] if isinstance(value, float) else []
 
 
-# --- true stems -------------------------------------------------------------------------------
+# --- reference stems --------------------------------------------------------------------------
 
 
-def test_true_stems_pass_with_a_high_score(truth: QualityReport) -> None:
+def test_reference_stems_pass_with_a_high_score(truth: QualityReport) -> None:
     assert truth.verdict == "pass"
     assert truth.reasons == ()
     assert truth.score is not None
@@ -73,7 +73,7 @@ BUNDLED = sorted(
 
 
 @pytest.mark.parametrize("folder", BUNDLED, ids=lambda folder: folder.name)
-def test_true_stems_of_the_bundled_music_pass(folder: Path) -> None:
+def test_reference_stems_of_the_bundled_music_pass(folder: Path) -> None:
     report = score_separation(
         mixture=folder / "mixture.flac", stems={name: folder / f"{name}.flac" for name in NAMES}
     )
@@ -551,7 +551,7 @@ def test_any_length_gives_finite_numbers(stems: Stems, tmp_path: Path, frames: i
 
 
 def test_less_than_a_second_is_never_enough_to_fail_a_stem(stems: Stems, tmp_path: Path) -> None:
-    """By chance a tenth of the true stems of 0.3 s are under pass."""
+    """By chance a tenth of the reference stems of 0.3 s are under pass."""
     found = set()
     for start in range(0, 9 * RATE, RATE):
         part = {name: audio[start : start + RATE // 5] for name, audio in stems.items()}

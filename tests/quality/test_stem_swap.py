@@ -1,4 +1,4 @@
-"""Stems that change places for a passage: found, named and charged; true stems never are."""
+"""Stems that change places for a passage: found, named and charged; reference stems never are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.quality.truth import si_sdr
-from tests.quality.multitrack import NAMES, RATE, SECONDS, Stems, mixed, score, true_stems
+from tests.quality.multitrack import NAMES, RATE, SECONDS, Stems, mixed, reference_stems, score
 
 
 def exchanged(stems: Stems, one: str, two: str, start_s: float, end_s: float) -> Stems:
@@ -22,7 +22,7 @@ def exchanged(stems: Stems, one: str, two: str, start_s: float, end_s: float) ->
 
 @pytest.fixture(scope="module")
 def stems() -> Stems:
-    return true_stems()
+    return reference_stems()
 
 
 @pytest.mark.parametrize("pair", list(combinations(NAMES, 2)), ids="-".join)
@@ -60,7 +60,7 @@ def test_it_is_seen_without_the_other_stems(stems: Stems, tmp_path: Path) -> Non
 
 def test_one_song_after_another_is_none(tmp_path: Path) -> None:
     """Where everything changes at once, each stem still sounds more like itself than the other."""
-    first, second = true_stems(6, seed=1), true_stems(6, seed=2)
+    first, second = reference_stems(6, seed=1), reference_stems(6, seed=2)
     # The second is brighter, and its stems lie elsewhere.
     second = {name: np.diff(audio, axis=0, append=0.0) * 4 for name, audio in second.items()}
     both = {name: np.concatenate([first[name], second[name]]) for name in NAMES}

@@ -17,7 +17,7 @@ from tests.benchmarks.quality.truth import is_absent, sdr, si_sdr
 from tests.data.studio.pieces import PIECES
 from tests.data.studio.render import SOUND_FONT
 from tests.data.studio.score import SAMPLE_RATE, STEMS
-from tests.quality.multitrack import true_stems
+from tests.quality.multitrack import reference_stems
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 needs_fluidsynth = pytest.mark.skipif(
@@ -28,7 +28,7 @@ needs_fluidsynth = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    stems = {name: on_grid(audio.T) for name, audio in true_stems(4.0).items()}
+    stems = {name: on_grid(audio.T) for name, audio in reference_stems(4.0).items()}
     return Scene(stems, "vocals", "other")
 
 

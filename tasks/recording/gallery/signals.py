@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.audio.block_reader import AudioFile
 from tasks.contracts import TrackReport
 from tasks.errors import StemwrightError
 from tasks.recording.gallery.previews import Preview
-from tasks.recording.gallery.spectrogram import Floats, Look, Looking
+from tasks.recording.gallery.spectrogram import Look, Looking
 from tasks.recording.library import Library
 
 MIXTURE = "mixture"
@@ -64,24 +65,17 @@ def observe(
     Raises:
         SignalUnreadable: There is no such file, or it isn't audio.
     """
-    import soundfile
-
     try:
-        with soundfile.SoundFile(path) as file:
-            looking = Looking(file.frames, file.samplerate)
-            encoder = Preview(file.samplerate) if preview else None
-            for block in _blocks(file):
+        with AudioFile(path) as file:
+            looking = Looking(file.frames, file.sample_rate_hz)
+            encoder = Preview(file.sample_rate_hz) if preview else None
+            for block in file.blocks(_BLOCK):
+                np.nan_to_num(block, copy=False, posinf=1, neginf=-1)
                 looking.add(block)
                 if encoder:
                     encoder.add(block)
             return looking.finish(), encoder.finish() if encoder else b""
-    except (soundfile.SoundFileError, OSError) as error:
+    except StemwrightError as error:
         missing = not path.exists()
         cause = f"{name or path.name} is {'missing' if missing else 'broken'}."
         raise SignalUnreadable(cause, track=label) from error
-
-
-def _blocks(file: object) -> Iterator[Floats]:
-    blocks = file.blocks(_BLOCK, dtype="float32", always_2d=True)  # type: ignore[attr-defined]
-    for block in blocks:
-        yield np.nan_to_num(block, copy=False, posinf=1, neginf=-1)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.audio.stft import ShortTimeFourier, Spectra, mel_edges_hz
+
 COLUMNS = 960
 BANDS = 96
 N_FFT = 2048
@@ -69,24 +71,22 @@ class Looking:
         self._high = np.zeros(self._columns, np.float32)
         self._power = np.zeros((self._columns, BANDS), np.float64)
         self._counts = np.zeros(self._columns, np.int64)
-        self._window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
         self._edges = band_edges(rate_hz)
+        self._stft: ShortTimeFourier | None = None
         self._seen = 0
         self._first_hop = 0
-        self._rest: Floats | None = None
-        self._skip = 0
 
     def add(self, block: Floats) -> None:
         self._extremes(block)
-        if self._rest is None:  # frames are centred on their time
-            self._rest = np.zeros((N_FFT // 2, block.shape[1]), np.float32)
-        self._spectra(np.concatenate([self._rest, block]))
+        if self._stft is None:
+            self._stft = ShortTimeFourier(block.shape[1], N_FFT, self._hop)
+        self._add_spectra(self._stft(block.T, more=True))
         self._seen += len(block)
 
     def finish(self) -> Look:
-        if self._rest is not None:
-            silence = np.zeros((N_FFT, self._rest.shape[1]), np.float32)
-            self._spectra(np.concatenate([self._rest, silence]))
+        if self._stft is not None:
+            silence = np.zeros((self._stft.signals, N_FFT), np.float32)
+            self._add_spectra(self._stft(silence, more=True))
         filled = np.maximum.accumulate(np.where(self._counts > 0, np.arange(self._columns), 0))
         mean = self._power[filled] / np.maximum(self._counts[filled], 1)[:, None]
         return Look(
@@ -109,36 +109,22 @@ class Looking:
         self._low[touched] = np.minimum(self._low[touched], low)
         self._high[touched] = np.maximum(self._high[touched], high)
 
-    def _spectra(self, samples: Floats) -> None:
-        skipped = min(self._skip, len(samples))
-        self._skip -= skipped
-        samples = samples[skipped:]
-        count = (len(samples) - N_FFT) // self._hop + 1
-        if count <= 0:
-            self._rest = samples
-            return
-        power = np.zeros((count, N_FFT // 2 + 1), np.float32)
-        for channel in range(samples.shape[1]):
-            line = np.ascontiguousarray(samples[:, channel])
-            framed = np.lib.stride_tricks.sliding_window_view(line, N_FFT)[:: self._hop][:count]
-            spectrum = np.fft.rfft(framed * self._window, axis=1)
-            power += spectrum.real.astype(np.float32) ** 2 + spectrum.imag.astype(np.float32) ** 2
-        bands = in_bands(power / samples.shape[1], self._edges)
+    def _add_spectra(self, spectra: Spectra) -> None:
+        """Take in spectra, (channels, frames, bins)."""
+        count = spectra.shape[1]
+        power = np.square(np.abs(spectra)).mean(axis=0)
         column = self._column((self._first_hop + np.arange(count, dtype=np.int64)) * self._hop)
-        np.add.at(self._power, column, bands)
+        np.add.at(self._power, column, in_bands(power, self._edges))
         np.add.at(self._counts, column, 1)
         self._first_hop += count
-        self._skip = max(0, count * self._hop - len(samples))
-        self._rest = samples[count * self._hop :].copy()
 
 
 def band_edges(rate_hz: int) -> NDArray[np.float64]:
     """The edges of the bands, (bands + 1,), equally far apart in mel, as positions among the bins.
 
-    O'Shaughnessy's mel: 2595 log10(1 + f / 700). Position k is the lower edge of bin k.
+    Position k is the lower edge of bin k.
     """
-    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (_LOWEST_HZ, rate_hz / 2))
-    hertz = 700 * (10 ** (np.linspace(lowest, highest, BANDS + 1) / 2595) - 1)
+    hertz = mel_edges_hz(BANDS, _LOWEST_HZ, rate_hz / 2)
     return np.asarray(hertz * N_FFT / rate_hz + 0.5, np.float64)
 
 

@@ -50,7 +50,7 @@ def generator(*words: str) -> np.random.Generator:
 
 
 def make_piece(folder: Path, piece: Piece, seconds: float = SECONDS) -> None:
-    """Renders a piece into FOLDER/pieces, and its true stems' case."""
+    """Renders a piece into FOLDER/pieces, and its reference stems' case."""
     home = folder / "pieces" / piece.name
     if not (home / "mixture.flac").exists():
         # A synthesizer of its own: nothing of the piece before lives on in it.
@@ -61,7 +61,7 @@ def make_piece(folder: Path, piece: Piece, seconds: float = SECONDS) -> None:
 
 
 def load_piece(folder: Path, piece: Piece) -> tuple[dict[str, Audio], Audio]:
-    """The true stems and the mixture."""
+    """The reference stems and the mixture."""
     home = folder / "pieces" / piece.name
     return {name: read(home / f"{name}.flac") for name in STEMS}, read(home / "mixture.flac")
 

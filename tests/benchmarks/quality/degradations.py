@@ -1,6 +1,6 @@
 """Ways in which a separation goes wrong, each on purpose and at several strengths.
 
-A scene is a piece's true stems with one of them chosen, and another that it gets mixed up with.
+A scene is a piece's reference stems, one of them chosen, and another that it gets mixed up with.
 What a kind returns replaces those stems; zero-sum kinds move a part from one stem to the other, so
 that the stems' sum stays the mixture to the last bit.
 """
@@ -24,7 +24,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Scene:
-    """True stems (every array of shape (2, samples)), the one to damage, and its partner."""
+    """Reference stems (every array of shape (2, samples)), the one to damage, and its partner."""
 
     stems: Mapping[str, Audio]
     target: str

@@ -1,4 +1,4 @@
-"""Fits what tells the stems apart by their timbre, on true stems, and finds swaps with it."""
+"""Fits what tells the stems apart by their timbre, on reference stems, and finds swaps with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.quality.stem_likelihood import FEATURES, Typicality, features
+from tasks.quality.stem_likelihood import FEATURES, StemLikelihood, features
 from tests.benchmarks.quality.evaluation import auc
 from tests.benchmarks.quality.regression import Floats
 
@@ -19,8 +19,8 @@ PREFIX = "m_"
 def fit(table: pd.DataFrame) -> dict[str, Any]:
     """Linear discriminants with a pooled, slightly shrunk covariance.
 
-    The threshold is the gain that 3 % of the true stems exceed in genres that weren't fitted, and
-    no less than nothing.
+    The threshold is the gain that 3 % of the reference stems exceed in genres that weren't fitted,
+    and no less than nothing.
     """
     gains = held_out_gains(table[table["kind"] == "true"])
     limit = max(float(np.quantile(gains, 1 - FALSE_ALARMS)), 0.0)
@@ -28,7 +28,7 @@ def fit(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def figures(table: pd.DataFrame) -> dict[str, float]:
-    """How well held-out swaps are told from true stems."""
+    """How well held-out swaps are told from reference stems."""
     whole = (table["kind"] == "swap") & table["touched"].astype(bool) & (table["strength"] >= 1)
     cases = table.loc[whole | (table["kind"] == "true"), ["piece", "case"]].drop_duplicates()
     chosen = table.merge(cases, on=["piece", "case"])
@@ -49,7 +49,7 @@ def held_out_gains(table: pd.DataFrame) -> pd.Series[float]:
     found: dict[tuple[str, str, str], float] = {}
     for genre in sorted(table["genre"].unique()):
         held = table["genre"] == genre
-        model = Typicality(**_discriminants(table[~held]), swap_nats=0.0)
+        model = StemLikelihood(**_discriminants(table[~held]), swap_nats=0.0)
         for (piece, case), rows in table[held].groupby(["piece", "case"]):
             for stem, (_, gain) in model.swaps(measures_by_stem(rows)).items():
                 found[piece, case, stem] = gain

@@ -26,7 +26,7 @@ def figures(
     """Every goal's number for (held-out) estimates of the rows.
 
     `auc` are for "min(SI-SDR, SDR) under 5 dB"; those by kind are over the kind's rows and the
-    true stems. `false_alarms` is the share of true stems under the default review threshold.
+    reference stems. `false_alarms` is the share of those under the default review threshold.
     """
     kind = table["kind"].to_numpy()
     real, true = kind == "separator", kind == "true"
@@ -53,7 +53,7 @@ def figures(
 def by_kind(
     table: pd.DataFrame, estimate_db: Floats, *, against_intact: bool = False
 ) -> dict[str, float]:
-    """AUC of each degradation, its rows with the true stems; kinds with nothing bad are left out.
+    """AUC of each degradation, its rows with the reference stems; without kinds of nothing bad.
 
     With `against_intact`, for "degraded at all" instead of "under 5 dB".
     """
@@ -86,7 +86,7 @@ def interval(table: pd.DataFrame, estimate_db: Floats) -> dict[str, Any]:
     """Curves that hold four truths in five of a new genre, by the held-out estimate.
 
     Split-conformal in spirit: empirical quantiles of the truth over bins of equally many
-    separations, made monotone. True stems stand at the top, where no real separation comes.
+    separations, made monotone. Reference stems stand at the top, where no real separation comes.
     """
     kind = table["kind"].to_numpy()
     rows = (kind == "separator") | (kind == "true")

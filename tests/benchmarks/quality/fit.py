@@ -153,8 +153,8 @@ def model_of(everything: pd.DataFrame) -> dict[str, Any]:
         "all_stems": formula(fit(table, TERMS), interval(table, held_out)),
         "some_stems": formula(fit(kept, SOME_TERMS), interval(kept, held_out_partial)),
         "score": {"at": list(SCORE_KNOTS_DB), "values": [0.0, 1.0]},
-        "signs": rounded(signs.fit(table)),
-        "typicality": rounded(timbre),
+        "indicators": rounded(signs.fit(table)),
+        "stem_likelihood": rounded(timbre),
     }
 
 

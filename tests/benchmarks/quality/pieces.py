@@ -1,4 +1,4 @@
-"""The benchmark's multitrack pieces: two of each genre, with their true stems."""
+"""The benchmark's multitrack pieces: two of each genre, with their reference stems."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def all_pieces(per_genre: int = PER_GENRE) -> list[Piece]:
 
 
 def render(piece: Piece, synthesizer: Synthesizer, seconds: float = SECONDS) -> NDArray[np.int16]:
-    """The four true stems, 16-bit, shape (4, 2, samples); a stem that has no part is all zeros."""
+    """The four reference stems, 16-bit, shape (4, 2, samples); one that has no part is zeros."""
     rng = np.random.default_rng(piece.seed)
     style = variant(GENRES[piece.genre], rng)
     score = compose(style, int(rng.integers(2**31)), seconds)

@@ -137,7 +137,7 @@ def headline(table: pd.DataFrame, held_out: Floats, draws: int) -> str:
         ("ROC-AUC for q < 5 dB, everything", detect, everything, GOALS["auc"]),
         (f"the same without {', '.join(hidden) or 'any'} (blind, see below)", detect, seen, None),
         ("ROC-AUC for q < 5 dB, real separations", detect, real, None),
-        ("ROC-AUC for q < 5 dB, damage and true stems", detect, ~real, None),
+        ("ROC-AUC for q < 5 dB, damage and reference stems", detect, ~real, None),
     ]
     rows = []
     for name, figure, chosen, goal in found:
@@ -221,7 +221,7 @@ def kinds_section(table: pd.DataFrame, held_out: Floats, swaps: dict[str, float]
             notes.append(f"{said} By strength: {by_strength(table, held_out, name)}.")
     head = ("damage", "stems under 5 dB", "AUC under 5 dB", "est_sdr_db alone", "spectral entropy",
             "AUC damaged at all")  # fmt: skip
-    text = "Each against all true stems; the first is the score, held out by genre."
+    text = "Each against all reference stems; the first is the score, held out by genre."
     notes.append(
         "- Whole swaps have a detector of their own, which warns: AUC "
         f"{swaps['auc_whole_swaps']:.2f}; it finds "
@@ -264,7 +264,7 @@ def separators_section(table: pd.DataFrame, held_out: Floats) -> str:
 
 
 def alarms_section(table: pd.DataFrame, held_out: Floats, folder: Path) -> str:
-    """True stems that are flagged, by genre."""
+    """Reference stems that are flagged, by genre."""
     flagged = fit.score_of(held_out) < REVIEW
     true = table.assign(flagged=flagged)[table["kind"] == "true"]
     shipped = shipped_alarms(folder)
@@ -276,18 +276,20 @@ def alarms_section(table: pd.DataFrame, held_out: Floats, folder: Path) -> str:
     stems, alarms = (sum(pair[i] for pair in shipped.values()) for i in (0, 1))
     rows.append(("**all**", f"{len(true)}", f"{100 * true['flagged'].mean():.1f} %",
                  f"{100 * alarms / stems:.1f} %"))  # fmt: skip
-    head = ("genre", "true stems", "flagged, held out", "flagged, shipped score")
+    head = ("genre", "reference stems", "flagged, held out", "flagged, shipped score")
     highest = float(beta.ppf(0.95, alarms + 1, stems - alarms))
     rest = (
         f"The shipped score flags {alarms} of {stems}: with 95 % confidence fewer than "
         f"{100 * highest:.1f} %. The handful of a single genre can't prove 5 %. The shipped model "
         "saw these stems when it was fitted; the held-out ones didn't."
     )
-    return f"## False alarms on true stems (goal: under 5 %)\n\n{markdown(head, rows)}\n\n{rest}"
+    return (
+        f"## False alarms on reference stems (goal: under 5 %)\n\n{markdown(head, rows)}\n\n{rest}"
+    )
 
 
 def shipped_alarms(folder: Path) -> dict[str, tuple[int, int]]:
-    """By genre: present true stems, and those not passed by the shipped score's default policy."""
+    """By genre: present reference stems, and those that the shipped score's policy doesn't pass."""
     found: dict[str, tuple[int, int]] = {}
     for path in sorted((folder / "cases").glob("*/true/case.json")):
         case = json.loads(path.read_text())

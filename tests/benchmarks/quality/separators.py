@@ -33,7 +33,7 @@ TINY = 1e-14
 
 @dataclass(frozen=True)
 class Separator:
-    """A way to separate: called with the mixture and, for oracles, the true stems."""
+    """A way to separate: called with the mixture and, for oracles, the reference stems."""
 
     name: str
     stage: str

@@ -1,4 +1,4 @@
-"""Where each measure stops being normal: what true stems show, and what bad ones do."""
+"""Where each measure stops being normal: what reference stems show, and what bad ones do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SIGNS: tuple[Kind, ...] = (
 def fit(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The signs as the score's file has them.
 
-    Normal is what 99 % of the true stems keep to, and at least the mildest value worth a word;
+    Normal is what 99 % of the reference stems keep to, and at least the mildest value worth a word;
     severe is the median of the bad stems beyond that.
     """
     true = (table["kind"] == "true").to_numpy()
@@ -57,7 +57,7 @@ def fit(table: pd.DataFrame) -> list[dict[str, Any]]:
     for kind in SIGNS:
         sign = 1 if kind.worse == "high" else -1
         values = sign * column(table, kind.measure)
-        # A measure that no true stem has is NaN for all of them.
+        # A measure that no reference stem has is NaN for all of them.
         usual = values[true & np.isfinite(values)]
         least = sign * kind.least
         normal = max(float(np.quantile(usual, NORMAL_SHARE)), least) if len(usual) else least

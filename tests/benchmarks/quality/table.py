@@ -2,7 +2,7 @@
 
 stems.parquet: `piece, genre, case, stem`; `kind` ("true", "separator", or a degradation's name),
 `strength, separator, stage`; `touched` (whether this stem was changed), `zero_sum`; `absent`
-(the true stem is under -30 dB of the mixture: no truth); `true_si_sdr_db`, `true_sdr_db` and
+(the reference stem is under -30 dB of the mixture: no truth); `true_si_sdr_db`, `true_sdr_db` and
 `q_db`, the lesser of them; and each of the stem's measures as `m_NAME`.
 
 tracks.parquet: one row a separation, with `q_mean_db` and `q_least_db` over the stems that have a

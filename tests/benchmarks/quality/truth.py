@@ -18,7 +18,7 @@ ABSENT_DB = -30.0
 def si_sdr(estimate: Audio, true: Audio) -> float:
     """10 log10(‖αs‖² / ‖αs - ŝ‖²), α = <ŝ, s> / ‖s‖²; dB, clipped to -30…60.
 
-    A silent estimate reads -30. NaN where the true stem is silent. Le Roux et al., "SDR:
+    A silent estimate reads -30. NaN where the reference stem is silent. Le Roux et al., "SDR:
     half-baked or well done?", ICASSP 2019.
     """
     energy, agreement, found = _products(estimate, true)
@@ -37,7 +37,7 @@ def sdr(estimate: Audio, true: Audio) -> float:
 
 
 def is_absent(true: Audio, mixture: Audio) -> bool:
-    """Whether a true stem's energy is under -30 dB of the mixture's: it then has no truth."""
+    """Whether a reference stem's energy is under -30 dB of the mixture's: it then has no truth."""
     return float(np.vdot(true, true)) < 10 ** (ABSENT_DB / 10) * float(np.vdot(mixture, mixture))
 
 

@@ -268,7 +268,7 @@ def url_part(job_id: str) -> str:
     Raises:
         ProtocolError: It can't.
     """
-    if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
+    if not re.fullmatch(r"[\w-][\w.-]*", job_id, re.ASCII):
         raise ProtocolError(
             f"the service gave a job id that fits no URL: {job_id[:80]!r}.", stage="separate"
         )

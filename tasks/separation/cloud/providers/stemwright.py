@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from tasks.contracts import STEMS, SeparationJob
-from tasks.errors import ProtocolError, StemwrightError
+from tasks.errors import StemwrightError
 from tasks.separation.cloud.answers import Answer, JobUnknown
 from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.origins import checked_base_url
-from tasks.separation.cloud.providers.base import CloudProvider
+from tasks.separation.cloud.providers.base import CloudProvider, url_part
 from tasks.separation.cloud.transport import Transport
 
 
@@ -65,7 +65,7 @@ class Stemwright(CloudProvider):
             headers={"Idempotency-Key": request.idempotency_key},
         )
         job = _read(answer)
-        _url_part(job.job_id)
+        url_part(job.job_id)
         return job
 
     async def ask(
@@ -73,7 +73,7 @@ class Stemwright(CloudProvider):
     ) -> ProviderJob:
         answer = await transport.send(
             "GET",
-            f"/jobs/{_url_part(job.job_id)}",
+            f"/jobs/{url_part(job.job_id)}",
             asked_for=f"the job {job.job_id}",
             repeat="never",
         )
@@ -85,7 +85,7 @@ class Stemwright(CloudProvider):
         try:
             await transport.send(
                 "DELETE",
-                f"/jobs/{_url_part(job.job_id)}",
+                f"/jobs/{url_part(job.job_id)}",
                 asked_for=f"the job {job.job_id}",
                 repeat="safe",
             )
@@ -108,11 +108,3 @@ def _read(answer: Answer) -> ProviderJob:
         cost_usd=cost if isinstance(cost, int | float) and 0 <= cost < math.inf else None,
         standing=f"progress {found.progress!r}, place {found.queue_position!r}"[:200],
     )
-
-
-def _url_part(job_id: str) -> str:
-    if not job_id.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise ProtocolError(
-            f"the service gave a job id that fits no URL: {job_id[:80]!r}.", stage="separate"
-        )
-    return job_id

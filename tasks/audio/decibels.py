@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+Float64 = npt.NDArray[np.float64]
+
 FLOOR_DB = -100.0
 
 
 def decibels(
     energy: npt.ArrayLike, reference: npt.ArrayLike = 1.0, floor_db: float = FLOOR_DB
-) -> npt.NDArray[np.float64]:
-    """10 log10(energy / reference), not under `floor_db`; NaN where the reference is zero."""
+) -> Float64:
+    """Return 10 log10(energy / reference), at least `floor_db`; NaN where the reference is 0."""
     top, bottom = np.broadcast_arrays(
         np.asarray(energy, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import Block, Float64, Real
+from tasks.audio.stft import Real
+from tasks.quality.measure import Measure, Measured, register
+from tasks.quality.spans import WorstSpan
+from tasks.quality.spectra import Block
 
 NEAR_PEAK = 0.985
 FLAT = 1e-4
@@ -35,8 +37,11 @@ def flat_top_samples(x: Real, peak: float) -> int:
     return int(runs.sum() + len(runs))
 
 
-class Clipping:
+@register
+class Clipping(Measure):
     """Clipped samples a million, over blocks; a higher peak than before starts the count anew."""
+
+    name = "clipping"
 
     def __init__(self, stems: int) -> None:
         self._peak = np.zeros(stems)
@@ -47,18 +52,19 @@ class Clipping:
     def update(self, block: Block) -> None:
         self._samples += block.samples[0].size
         for i, stem in enumerate(block.samples[1:]):
-            magnitude = np.abs(stem)
-            highest = float(magnitude.max())
+            highest = float(block.peaks[1 + i])
             if highest < NEAR_PEAK * self._peak[i] or highest == 0:
                 continue
             if self._peak[i] < NEAR_PEAK * highest:
                 self._clipped[i], self._worst[i] = 0, WorstSpan(1)
             self._peak[i] = max(self._peak[i], highest)
-            count = sum(flat_top_samples(channel, self._peak[i]) for channel in magnitude)
+            count = sum(flat_top_samples(channel, self._peak[i]) for channel in np.abs(stem))
             self._clipped[i] += count
             self._worst[i].update([count], block.start_s, block.end_s)
 
-    def result(self) -> tuple[Float64, list[Span | None]]:
-        """Parts a million (stems,), and where most of them are."""
+    def result(self) -> Measured:
         ppm = 1e6 * self._clipped / max(self._samples, 1)
-        return ppm, [worst.result()[0] for worst in self._worst]
+        return Measured(
+            stems={"clip_ppm": ppm, "clip_log_ppm": np.log10(1 + ppm)},
+            spans={"clip_log_ppm": [worst.result()[0] for worst in self._worst]},
+        )

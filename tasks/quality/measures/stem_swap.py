@@ -9,13 +9,15 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.quality.decibels import decibels
+from tasks.audio.decibels import Float64, decibels
+from tasks.audio.side_by_side import BLOCK_HOPS
+from tasks.audio.stft import Real
+from tasks.quality.measure import Measure, Measured, Others, Scope, register
 from tasks.quality.spans import Span
-from tasks.quality.spectra import FRAMES_PER_BLOCK, Block, Float64, FrameSteps, Real
+from tasks.quality.spectra import Block, FrameSteps
 
-WINDOW_FRAMES = FRAMES_PER_BLOCK // 2
+WINDOW_FRAMES = BLOCK_HOPS // 2
 MOST_WINDOWS = 128
 LEAST_WINDOWS = 8
 LEAST_RUN = 3
@@ -23,25 +25,10 @@ SOUNDING_DB = -40.0
 FLOOR_DB = 50.0
 PERCUSSIVE_DB = 20.0
 SPREAD_FLOOR_DB = 0.5
-# Pairs of the benchmark's true stems have margins up to 0.9; of 1,346 pairs in two pieces played
-# one after the other, none has both.
+# Pairs of the benchmark's reference stems have margins up to 0.9; of 1,346 pairs in two pieces
+# played one after the other, none has both.
 CLEAR = 2.0
 ALIKE = 0.4
-
-
-class ExchangeResult(NamedTuple):
-    """For each stem, the other one that it changed places with.
-
-    Attributes:
-        exchanged_db: What that costs: the energy that is wrong over what is right, dB, (stems,);
-            NaN where no passage was exchanged.
-        partner: Index of the other stem, (stems,); -1 where there is none.
-        spans: The passage, which is at most half of the time.
-    """
-
-    exchanged_db: Float64
-    partner: npt.NDArray[np.int64]
-    spans: list[Span | None]
 
 
 class _Turn(NamedTuple):
@@ -61,7 +48,8 @@ class _Passage(NamedTuple):
     stop: int
 
 
-class Exchange:
+@register
+class StemSwap(Measure):
     """Compares what stems sound like in windows of 0.75 s, in long tracks a 128th of the time.
 
     A window's profile is its energy in mel bands, dB without the level, and its percussiveness.
@@ -76,12 +64,18 @@ class Exchange:
     Keeps 30 numbers a stem and window, 2.3 MB an hour of four stems.
     """
 
+    name = "stem_swap"
+
     def __init__(self, stems: int) -> None:
         self._bands: list[Real] = []
         self._facts: list[Real] = []
         self._steps = FrameSteps()
         self._end_s = self._window_s = 0.0
         self._stems = stems
+
+    @classmethod
+    def of(cls, scope: Scope, others: Others) -> StemSwap | None:
+        return cls(scope.stems) if scope.stems > 1 else None
 
     def update(self, block: Block) -> None:
         self._end_s = block.end_s
@@ -95,22 +89,31 @@ class Exchange:
             self._bands.append(power[:, window].sum(axis=1))
             self._facts.append(facts[:, window].sum(axis=1))
 
-    def result(self) -> ExchangeResult:
-        stems = self._stems
-        found = ExchangeResult(np.full(stems, np.nan), np.full(stems, -1), [None] * stems)
+    def result(self) -> Measured:
+        """Return what swaps cost, the energy that is wrong over what is right, dB; else NaN.
+
+        Its span is the passage, which is at most half of the time.
+        """
+        cost = np.full(self._stems, np.nan)
+        partners = [-1] * self._stems
+        spans: list[Span | None] = [None] * self._stems
         bands, facts = self._merged()
         energy = facts[:, :, 2]
-        free = set(range(stems))
+        free = set(range(self._stems))
         for passage in _passages(_profiles(bands, facts), energy):
             if not free.issuperset(passage.pair):
                 continue
             free -= set(passage.pair)
             for stem, other in (passage.pair, passage.pair[::-1]):
                 windows = slice(passage.start, passage.stop)
-                found.exchanged_db[stem] = _misplaced_db(energy[:, [stem, other]], windows)
-                found.partner[stem] = other
-                found.spans[stem] = self._seconds(passage, len(energy))
-        return found
+                cost[stem] = _misplaced_db(energy[:, [stem, other]], windows)
+                partners[stem] = other
+                spans[stem] = self._seconds(passage, len(energy))
+        return Measured(
+            stems={"exchanged_db": cost},
+            spans={"exchanged_db": spans},
+            partners={"exchanged_db": partners},
+        )
 
     def _merged(self) -> tuple[Float64, Float64]:
         """At most MOST_WINDOWS windows: band energies (windows, stems, bands), and (…, 3) facts.

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter
 
-from tasks.quality.decibels import decibels
-from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import Block, Float64
+from tasks.audio.decibels import Float64, decibels
+from tasks.audio.stft import Real
+from tasks.quality.measure import Measure, Measured, register
+from tasks.quality.spans import WorstSpan
+from tasks.quality.spectra import Block
 
 CLIFF_BINS = 24
 CLIFF_DB = 25.0
@@ -18,7 +19,7 @@ BANDWIDTH_DB = -80.0
 DB_PER_NEPER = 10 / np.log(10)
 
 
-class SpectrumResult(NamedTuple):
+class LongTerm(NamedTuple):
     """Attributes:
     bandwidth_hz: Highest frequency within 80 dB of the spectrum's peak, (signals,).
     cliff_db: Largest drop over 24 bins (517 Hz) above 500 Hz, (signals,).
@@ -34,12 +35,14 @@ class SpectrumResult(NamedTuple):
     end_level: Float64
 
 
-class LongTermSpectrum:
+@register
+class LongTermSpectrum(Measure):
     """Mean power spectrum of each signal over the track, smoothed."""
+
+    name = "long_term_spectrum"
 
     def __init__(self, stems: int) -> None:
         self._power: Float64 | None = None
-        self._signals = 1 + stems
         self._rate_hz = 0
 
     def update(self, block: Block) -> None:
@@ -47,11 +50,20 @@ class LongTermSpectrum:
         self._power = power if self._power is None else self._power + power
         self._rate_hz = block.rate_hz
 
-    def result(self) -> SpectrumResult:
-        nothing = np.full(self._signals, np.nan)
-        if self._power is None:
-            nowhere = np.full(self._signals - 1, -1, dtype=np.int64)
-            return SpectrumResult(nothing, nothing, nothing[1:], nowhere, nothing[1:])
+    def result(self) -> Measured:
+        found = self.summary()
+        return Measured(
+            track={"bandwidth_hz": found.bandwidth_hz[0], "cliff_db": found.cliff_db[0]},
+            stems={
+                "bandwidth_hz": found.bandwidth_hz[1:],
+                "cliff_db": found.cliff_db[1:],
+                "cliff_rel_db": found.cliff_rel_db,
+            },
+        )
+
+    def summary(self) -> LongTerm:
+        """Return where the signals' spectra end, and how."""
+        assert self._power is not None
         level = self._smoothed_db(self._power)
         hz_per_bin = self._rate_hz / 2 / (self._power.shape[1] - 1)
         inside = level > BANDWIDTH_DB
@@ -66,7 +78,7 @@ class LongTermSpectrum:
             for power, edge in zip(self._power[1:], edges, strict=True)
         ]
         heard = np.where(self._power.max(axis=1) > 0, 1.0, np.nan)
-        return SpectrumResult(
+        return LongTerm(
             highest * hz_per_bin * heard,
             drop.max(axis=1, initial=0.0) * heard,
             deepest * heard[1:],
@@ -81,16 +93,30 @@ class LongTermSpectrum:
         A median follows the ground between partials, so that the end of a series of partials is
         no cliff: that is how organs and simple synthesizers end.
         """
+        from scipy.ndimage import median_filter
+
         smooth = median_filter(power, size=(1, CLIFF_BINS + 1), mode="nearest")
         return decibels(smooth, np.maximum(smooth.max(axis=1, keepdims=True), 1e-30))
 
 
-class Roughness:
+def _ragged(gain: Real, power: Real) -> float:
+    """Σ |Δ_f gain| P over (frames, bins), of nepers in dB."""
+    steps = np.diff(gain, axis=1)
+    np.abs(steps, out=steps)
+    # Each step between two bins counts with half the energy of both.
+    sums = np.vecdot(steps, power[:, 1:]) + np.vecdot(steps, power[:, :-1])
+    return float(sums.sum(dtype=np.float64) * DB_PER_NEPER / 2)
+
+
+@register
+class Roughness(Measure):
     """Energy-weighted mean of |Δ_f (20 log|S| - 20 log|X|)|, dB a bin, 0 and up.
 
-    A true stem's gain over the mixture runs smoothly from bin to bin; musical noise and holes
+    A reference stem's gain over the mixture runs smoothly from bin to bin; musical noise and holes
     make it ragged (research/quality.md).
     """
+
+    name = "roughness"
 
     def __init__(self, stems: int) -> None:
         self._rough = np.zeros(stems)
@@ -98,16 +124,12 @@ class Roughness:
         self._worst = WorstSpan(stems)
 
     def update(self, block: Block) -> None:
-        gain = block.log_power[1:] - block.log_power[0]
-        ragged = np.abs(np.diff(gain, axis=2))
-        power = block.power[1:]
-        # Each step between two bins counts with half the energy of both.
-        rough = np.einsum("ktf,ktf->k", ragged, power[:, :, 1:])
-        rough += np.einsum("ktf,ktf->k", ragged, power[:, :, :-1])
-        rough = rough.astype(np.float64) * DB_PER_NEPER / 2
+        level, power = block.log_power, block.power
+        rough = np.array([_ragged(level[k] - level[0], power[k]) for k in range(1, len(level))])
         self._rough += rough
         self._energy += block.energy[1:]
         self._worst.update(rough, block.start_s, block.end_s)
 
-    def result(self) -> tuple[Float64, list[Span | None]]:
-        return self._rough / np.where(self._energy > 0, self._energy, np.nan), self._worst.result()
+    def result(self) -> Measured:
+        rough = self._rough / np.where(self._energy > 0, self._energy, np.nan)
+        return Measured(stems={"rough_db": rough}, spans={"rough_db": self._worst.result()})

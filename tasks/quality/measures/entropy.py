@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from tasks.quality.spectra import POWER_FLOOR, Block, Float64, Real
+from tasks.audio.stft import Real
+from tasks.quality.measure import Measure, Measured, Others, Scope, register
+from tasks.quality.spectra import POWER_FLOOR, Block, weighted
 
 
-def spectral_entropy(power: Real, log_power: Real) -> Real:
+def spectral_entropy(power: Real, log_power: Real, total: Real | None = None) -> Real:
     """Entropy of each frame's spectrum: H = -Σ p ln p / ln F, p = P / Σ P.
 
     0 for a single bin, 1 for a flat spectrum. A descriptor: on its own it tells degraded stems
@@ -18,25 +18,27 @@ def spectral_entropy(power: Real, log_power: Real) -> Real:
     Args:
         power: |S|², (..., bins).
         log_power: ln |S|², of the same shape.
+        total: Sum of the power over the bins, (...,), if it is known.
 
     Returns:
         (...,), 0 where a frame is silent.
 
     Reference: Shannon 1948; Misra et al., "Spectral entropy based feature", ICASSP 2004.
     """
-    total = power.sum(axis=-1)
+    total = power.sum(axis=-1) if total is None else total
     surprise = np.einsum("...f,...f->...", power, log_power)
     safe = np.maximum(total, POWER_FLOOR)
     entropy = (np.log(safe) - surprise / safe) / np.log(power.shape[-1])
     return np.where(total > POWER_FLOOR, np.clip(entropy, 0, 1), 0).astype(np.float32)
 
 
-def spectral_flatness(power: Real, log_power: Real) -> Real:
+def spectral_flatness(power: Real, log_power: Real, total: Real | None = None) -> Real:
     """Geometric over arithmetic mean of each frame's |S|²; 0 for tones, e^-γ = 0.56 for noise.
 
     Reference: Gray and Markel, IEEE TASSP 22(3), 1974.
     """
-    mean = np.maximum(power.mean(axis=-1), POWER_FLOOR)
+    total = power.sum(axis=-1) if total is None else total
+    mean = np.maximum(total / np.float32(power.shape[-1]), POWER_FLOOR)
     return np.asarray(np.minimum(np.exp(log_power.mean(axis=-1)) / mean, 1))
 
 
@@ -54,27 +56,23 @@ def assignment_entropy(power: Real, log_power: Real) -> Real:
     """
     total = power.sum(axis=0)
     safe = np.maximum(total, POWER_FLOOR)
-    shared = np.log(safe) - np.einsum("k...,k...->...", power, log_power) / safe
+    surprise = power[0] * log_power[0]
+    for one, log_one in zip(power[1:], log_power[1:], strict=True):
+        surprise += one * log_one
+    shared = np.log(safe) - surprise / safe
     entropy = shared / np.log(max(len(power), 2))
     return np.where(total > POWER_FLOOR, np.clip(entropy, 0, 1), 0).astype(np.float32)
 
 
-class EntropyResult(NamedTuple):
-    """Energy-weighted means; the mixture is signal 0. NaN where a signal is silent.
+@register
+class SpectralShape(Measure):
+    """Spectral entropy, its difference to the mixture's, and flatness.
 
-    Attributes:
-        entropy: Spectral entropy, (signals,), 0 to 1.
-        delta: Mixture's entropy minus the stem's, weighted by the stem's energy, (stems,).
-        flatness: Spectral flatness, (signals,), 0 to 1.
+    Means weighted by energy, NaN where a signal is silent; the difference is the mixture's entropy
+    minus the stem's, both weighted by the stem's energy.
     """
 
-    entropy: Float64
-    delta: Float64
-    flatness: Float64
-
-
-class SpectralShape:
-    """Spectral entropy, its difference to the mixture and flatness, over blocks."""
+    name = "spectral_shape"
 
     def __init__(self, stems: int) -> None:
         self._entropy = np.zeros(1 + stems)
@@ -84,41 +82,50 @@ class SpectralShape:
 
     def update(self, block: Block) -> None:
         weight = block.frame_energy
-        entropy = spectral_entropy(block.power, block.log_power)
-        flatness = spectral_flatness(block.power, block.log_power)
+        entropy = spectral_entropy(block.power, block.log_power, weight)
+        flatness = spectral_flatness(block.power, block.log_power, weight)
         self._entropy += np.einsum("st,st->s", entropy, weight)
         self._mixture_entropy += np.einsum("t,st->s", entropy[0], weight)
         self._flatness += np.einsum("st,st->s", flatness, weight)
         self._energy += block.energy
 
-    def result(self) -> EntropyResult:
+    def result(self) -> Measured:
         energy = np.where(self._energy > 0, self._energy, np.nan)
-        entropy = self._entropy / energy
-        return EntropyResult(
-            entropy,
-            self._mixture_entropy[1:] / energy[1:] - entropy[1:],
-            self._flatness / energy,
+        entropy, flatness = self._entropy / energy, self._flatness / energy
+        return Measured(
+            track={"spectral_entropy": entropy[0], "spectral_flatness": flatness[0]},
+            stems={
+                "spectral_entropy": entropy[1:],
+                "spectral_entropy_delta": self._mixture_entropy[1:] / energy[1:] - entropy[1:],
+                "spectral_flatness": flatness[1:],
+            },
         )
 
 
-class AssignmentEntropy:
-    """Assignment entropy of each stem, Σ P_i h / Σ P_i, and of the track, over blocks."""
+@register
+class AssignmentEntropy(Measure):
+    """Assignment entropy of each stem, Σ P_i h / Σ P_i, and of the track; NaN where silent."""
+
+    name = "assignment_entropy"
 
     def __init__(self, stems: int) -> None:
         self._shared = np.zeros(stems)
         self._energy = np.zeros(stems)
 
-    def update(self, block: Block) -> Float64:
-        """Returns the block's shared energy for each stem, Σ P_i h."""
-        h = assignment_entropy(block.power[1:], block.log_power[1:])
-        shared = np.einsum("ktf,tf->k", block.power[1:], h).astype(np.float64)
-        self._shared += shared
-        self._energy += block.energy[1:]
-        return np.asarray(shared)
+    @classmethod
+    def of(cls, scope: Scope, others: Others) -> AssignmentEntropy | None:
+        return cls(scope.stems) if scope.all_stems and scope.stems > 1 else None
 
-    def result(self) -> tuple[Float64, float]:
-        """A of each stem (stems,) and of the track, 0 to 1; NaN where silent."""
+    def update(self, block: Block) -> None:
+        h = assignment_entropy(block.power[1:], block.log_power[1:])
+        self._shared += weighted(block.power[1:], h)
+        self._energy += block.energy[1:]
+
+    def result(self) -> Measured:
         energy = np.where(self._energy > 0, self._energy, np.nan)
         total = self._energy.sum()
         track = float(self._shared.sum() / total) if total > 0 else float("nan")
-        return self._shared / energy, track
+        return Measured(
+            track={"assignment_entropy": track},
+            stems={"assignment_entropy": self._shared / energy},
+        )

@@ -8,10 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tasks.audio.decibels import Float64, decibels
 from tasks.contracts import NOTHING_DBFS
-from tasks.quality.decibels import decibels
+from tasks.quality.measure import Measure, Measured, Others, Scope, register
+from tasks.quality.measures.residual import Residual
+from tasks.quality.measures.spectrum import LongTermSpectrum
 from tasks.quality.spans import Span
-from tasks.quality.spectra import Block, Float64
+from tasks.quality.spectra import Block, RunningSums
 
 SLICES_PER_S = 100
 LIVE_DB = -50.0
@@ -27,7 +30,7 @@ Flags = npt.NDArray[np.bool_]
 class DropoutResult(NamedTuple):
     """Interruptions of one stem while the mixture is live (within 50 dB of its loudest).
 
-    Levels are relative to the stem's own loudest slice. True stems rest in digital silence too,
+    Levels are relative to the stem's own loudest slice. Reference stems rest in digital silence,
     so only silence that begins with a cut (from above -35 dB to below -90 dB within 20 ms) counts
     as a fault; `dead_frac` and `tail_gap_s` are the plain measures, for the record.
 
@@ -55,36 +58,52 @@ class DropoutResult(NamedTuple):
     faulty: Flags
 
 
-class Dropouts:
-    """Keeps two bytes for each signal and 10 ms: 0.72 MB an hour and signal.
+@register
+class Dropouts(Measure):
+    """Dead time, abrupt cuts and truncated tails.
+
+    Keeps two bytes for each signal and 10 ms: 0.72 MB an hour and signal.
 
     Args:
         all_stems: Whether the stems should make up the mixture, so that the rest is a signal too.
     """
 
+    name = "dropouts"
+
     def __init__(self, *, all_stems: bool = True) -> None:
         self._all_stems = all_stems
         self._levels: list[npt.NDArray[np.float16]] = []
-        self._carry: npt.NDArray[np.float32] | None = None
+        self._sums: list[RunningSums] = []
         self._slice_s = 1 / SLICES_PER_S
+
+    @classmethod
+    def of(cls, scope: Scope, others: Others) -> Dropouts:
+        return cls(all_stems=scope.all_stems)
 
     def update(self, block: Block) -> None:
         step = max(round(block.rate_hz / SLICES_PER_S), 1)
         # 220 samples of 22.05 kHz are 9.98 ms: in an hour, 8 s less than so many times 10 ms.
         self._slice_s = step / block.rate_hz
-        squares = block.squares
-        if self._all_stems:
-            squares = np.concatenate([squares, block.rest_squares[None]])
-        squares = squares / np.float32(block.samples.shape[1])
-        if self._carry is not None:
-            squares = np.concatenate([self._carry, squares], axis=1)
-        whole = squares.shape[1] // step * step
-        means = squares[:, :whole].reshape(len(squares), -1, step).mean(axis=2)
+        squares = [block.squares, *([block.rest_squares[None]] if self._all_stems else [])]
+        self._sums = self._sums or [RunningSums(len(signals)) for signals in squares]
+        sums = [add(signals, step) for add, signals in zip(self._sums, squares, strict=True)]
+        means = np.concatenate(sums) / np.float32(step * block.samples.shape[1])
         self._levels.append((10 * np.log10(np.maximum(means, 1e-20))).astype(np.float16))
-        self._carry = squares[:, whole:]
 
-    def result(self) -> list[DropoutResult]:
-        """One for each stem."""
+    def result(self) -> Measured:
+        found = self.interruptions()
+        names = ("dead_frac", "dropout_frac", "cuts_per_min", "tail_gap_s", "tail_cut_s")
+        return Measured(
+            stems={name: np.array([getattr(stem, name) for stem in found]) for name in names},
+            spans={
+                "dropout_frac": [stem.longest for stem in found],
+                "cuts_per_min": [stem.first_cut for stem in found],
+                "tail_cut_s": [stem.tail for stem in found],
+            },
+        )
+
+    def interruptions(self) -> list[DropoutResult]:
+        """Return what was found in each stem."""
         track, stems = self._track()
         return [_interruptions(stem - stem.max(initial=-200.0), track) for stem in stems]
 
@@ -114,6 +133,36 @@ class Dropouts:
         live = mixture > max(mixture.max(initial=-200.0) + LIVE_DB, NOTHING_DBFS)
         powers = np.power(10, np.stack([rest, mixture]) / 10, dtype=np.float32)
         return _Track(live, powers, self._slice_s), stems
+
+
+@register
+class LostEnergy(Measure):
+    """What a stem has lost for certain, dB of its energy: over a cliff, and in silences.
+
+    Shared out by energy (`missing_db`), it is laid to whichever stems sound there.
+    """
+
+    name = "lost_energy"
+
+    def __init__(self, others: Others) -> None:
+        self._others = others
+
+    @classmethod
+    def of(cls, scope: Scope, others: Others) -> LostEnergy | None:
+        return cls(others) if scope.all_stems else None
+
+    def update(self, block: Block) -> None:
+        """Listen to nothing: the others do."""
+
+    def result(self) -> Measured:
+        residual, spectra = self._others.get(Residual), self._others.get(LongTermSpectrum)
+        dropouts = self._others.get(Dropouts)
+        if residual is None or spectra is None or dropouts is None:
+            return Measured()
+        spectrum = spectra.summary()
+        above = residual.lost_above(spectrum.ends_at_bin, spectrum.end_level)
+        silent = dropouts.lost(dropouts.interruptions())
+        return Measured(stems={"lost_db": decibels(above + silent)})
 
 
 class _Track(NamedTuple):

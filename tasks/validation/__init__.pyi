@@ -1,0 +1,1 @@
+from .completeness import check_completeness as check_completeness
