@@ -1,7 +1,7 @@
 """One file over HTTP: resumed where it broke off, and checked against the hub's own digest.
 
-`huggingface_hub` (2.4) does neither: it throws away what a broken process brought, loses up to 10 MB
-of each broken connection, and checks sizes only.
+`huggingface_hub` (2.4) does neither: it throws away what a broken process brought, loses up to
+10 MB of each broken connection, and checks sizes only.
 """
 
 from __future__ import annotations
