@@ -17,6 +17,13 @@ Samples = npt.NDArray[np.float32]
 INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
+class _Stream(sf.SoundFile):  # type: ignore[misc]
+    """soundfile's, without a seek in libsndfile to where it is already after every read."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class AudioFile:
     """An open file of any kind that libsndfile reads; close it, or use it in a `with`.
 
@@ -40,7 +47,7 @@ class AudioFile:
         self.path, self.name, self._stage = path, name or path.name, stage
         try:
             path.stat()
-            self._file = sf.SoundFile(path)
+            self._file = _Stream(path)
         except OSError as error:
             raise from_os_error(error, stage=stage) from error
         except (sf.LibsndfileError, ValueError) as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.audio.block_reader import AudioFile, Samples, all_finite, energy, not_finite
 from tasks.audio.decibels import Float64
@@ -22,7 +25,8 @@ def block_frames(rate_hz: int) -> int:
     return BLOCK_HOPS * fft_size(rate_hz) // 2
 
 
-class Passage(NamedTuple):
+@dataclass(frozen=True)
+class Passage:
     """As much of every signal as is read at once; the mixture is signal 0, stem i is 1 + i.
 
     Attributes:
@@ -37,6 +41,19 @@ class Passage(NamedTuple):
     rate_hz: int
     samples: Real
     peaks: Float64
+
+    @cached_property
+    def rest(self) -> Real:
+        """What of the mixture is in no stem, x - Σ s_i, (channels, samples)."""
+        return less_all(self.samples)
+
+
+def less_all(signals: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the first signal less all others."""
+    rest = np.array(signals[0]) if len(signals) == 1 else signals[0] - signals[1]
+    for signal in signals[2:]:
+        rest -= signal
+    return np.asarray(rest)
 
 
 class Listener(Protocol):

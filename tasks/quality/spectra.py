@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.audio.decibels import Float64
-from tasks.audio.side_by_side import Passage
+from tasks.audio.side_by_side import Passage, less_all
 from tasks.audio.stft import Real, ShortTimeFourier, Spectra, fft_size, mel_band_starts
 
 Values = TypeVar("Values", Real, Float64)
@@ -180,16 +180,6 @@ def weighted(stems: Real, weight: npt.NDArray[Any]) -> Float64:
     return np.asarray(np.einsum("ktf,tf->kt", stems, weight).sum(axis=1), dtype=np.float64)
 
 
-def less_all(signals: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the first signal less all others."""
-    if len(signals) == 1:
-        return np.array(signals[0])
-    rest = signals[0] - signals[1]
-    for signal in signals[2:]:
-        rest -= signal
-    return np.asarray(rest)
-
-
 def with_mixture(spectra: Spectra) -> Real:
     """Return Σ_t Re(S_i conj X) of each stem in each bin, (stems, bins)."""
     # Real and imaginary parts as if they were bins, side by side.
@@ -222,7 +212,7 @@ class Spectrometer:
 
     def __call__(self, passage: Passage) -> Block:
         """Return the next block; its samples are the passage's own."""
-        start_s, rate_hz, samples, peaks = passage
+        rate_hz, samples = passage.rate_hz, passage.samples
         if self._middle is None:
             size = fft_size(rate_hz)
             self._middle = ShortTimeFourier(self._signals, size)
@@ -232,9 +222,9 @@ class Spectrometer:
             difference = samples[:, 0] - samples[:, 1]
             difference *= np.float32(0.5)
             side = self._side(difference)
-        block = Block(start_s, rate_hz, samples, self._middle(mono), side)
+        block = Block(passage.start_s, rate_hz, samples, self._middle(mono), side)
         # These cached properties needn't be worked out again.
-        vars(block).update(mono=mono, peaks=peaks)
+        vars(block).update(mono=mono, peaks=passage.peaks, rest=passage.rest)
         return block
 
 

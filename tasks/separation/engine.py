@@ -38,19 +38,20 @@ class EngineInfo(Value):
 class Engine(ABC):
     """Makes stems of mixtures. Safe to call from several threads at once.
 
-    Pickled, it is what it was made of: the other process makes it anew and loads its own model.
+    It crosses to another process as the arguments that it was made of: models, connections and
+    locks stay behind, and are made anew there.
     """
 
     _made_of: tuple[tuple[Any, ...], dict[str, Any]]
 
-    def __new__(cls, *given: Any, **named: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         engine = super().__new__(cls)
-        engine._made_of = given, named
+        engine._made_of = (args, kwargs)
         return engine
 
     def __reduce__(self) -> tuple[Any, ...]:
-        given, named = self._made_of
-        return partial(type(self), **named), given
+        args, kwargs = self._made_of
+        return partial(type(self), *args, **kwargs), ()
 
     @property
     @abstractmethod

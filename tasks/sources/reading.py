@@ -36,7 +36,7 @@ def read_catalog(
 
     Args:
         sources: Files, folders, http(s) and fsspec URLs, catalogs, `-` for `stdin`; see
-            `interfaces.md` section 1. What a catalog names is relative to the catalog's folder.
+            `INTERFACES.md` section 1. What a catalog names is relative to the catalog's folder.
         stdin: Where `-` reads sources from, one a line; the process's own by default.
         offline: Touch no network: URLs pass as they are and only catalogs there are failures.
         limit: Stop after this many tracks (failures aren't counted).

@@ -108,8 +108,7 @@ class _Residual:
 
     def add(self, passage: Passage) -> None:
         """Take in the next passage."""
-        mixture, *stems = passage.samples
-        rest = mixture - np.sum(stems, axis=0) if stems else mixture
+        rest, mixture = passage.rest, passage.samples[0]
         self.energy += energy(rest)
         self._frames += rest.shape[1]
         self._sums = self._sums + rest.sum(axis=1)

@@ -13,7 +13,7 @@ def spectral_entropy(power: Real, log_power: Real, total: Real | None = None) ->
     """Entropy of each frame's spectrum: H = -Σ p ln p / ln F, p = P / Σ P.
 
     0 for a single bin, 1 for a flat spectrum. A descriptor: on its own it tells degraded stems
-    from intact ones hardly better than chance (ROC-AUC 0.57, research/quality.md).
+    from intact ones hardly better than chance (ROC-AUC 0.57).
 
     Args:
         power: |S|², (..., bins).
@@ -28,7 +28,7 @@ def spectral_entropy(power: Real, log_power: Real, total: Real | None = None) ->
     total = power.sum(axis=-1) if total is None else total
     surprise = np.einsum("...f,...f->...", power, log_power)
     safe = np.maximum(total, POWER_FLOOR)
-    entropy = (np.log(safe) - surprise / safe) / np.log(power.shape[-1])
+    entropy = (np.log(safe) - surprise / safe) / np.float32(np.log(power.shape[-1]))
     return np.where(total > POWER_FLOOR, np.clip(entropy, 0, 1), 0).astype(np.float32)
 
 
@@ -45,7 +45,7 @@ def spectral_flatness(power: Real, log_power: Real, total: Real | None = None) -
 def assignment_entropy(power: Real, log_power: Real) -> Real:
     """How shared each bin is: h = -Σ_i q_i ln q_i / ln K, q_i = P_i / Σ_j P_j.
 
-    0 where a bin belongs to one stem, 1 where all K share it alike (research/quality.md).
+    0 where a bin belongs to one stem, 1 where all K share it alike.
 
     Args:
         power: The stems' |S|², (K, ...).
@@ -56,11 +56,8 @@ def assignment_entropy(power: Real, log_power: Real) -> Real:
     """
     total = power.sum(axis=0)
     safe = np.maximum(total, POWER_FLOOR)
-    surprise = power[0] * log_power[0]
-    for one, log_one in zip(power[1:], log_power[1:], strict=True):
-        surprise += one * log_one
-    shared = np.log(safe) - surprise / safe
-    entropy = shared / np.log(max(len(power), 2))
+    shared = np.log(safe) - np.einsum("k...,k...->...", power, log_power) / safe
+    entropy = shared / np.float32(np.log(max(len(power), 2)))
     return np.where(total > POWER_FLOOR, np.clip(entropy, 0, 1), 0).astype(np.float32)
 
 

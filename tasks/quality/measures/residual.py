@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.audio.decibels import Float64, decibels
+from tasks.audio.side_by_side import less_all
 from tasks.audio.stft import Real, Spectra, mel_band_starts
 from tasks.quality.measure import Measure, Measured, Others, Scope, register
 from tasks.quality.spans import Span, WorstSpan
-from tasks.quality.spectra import POWER_FLOOR, Block, RunningSums, less_all, squared, weighted
+from tasks.quality.spectra import POWER_FLOOR, Block, RunningSums, squared, weighted
 
 LIVE_DB = -40.0
 

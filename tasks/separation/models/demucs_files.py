@@ -1,7 +1,7 @@
 """The files that demucs publishes, read without torch: yaml, safetensors headers, its own lists.
 
 A bag's yaml names its sub-models; each sub-model's header holds `klass`, `args` and `kwargs` as
-JSON (`interfaces.md` section 7; `demucs.hf.load_safetensors_model` is the reader of record).
+JSON (`INTERFACES.md` section 7; `demucs.hf.load_safetensors_model` is the reader of record).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.quality.model import CEILINGS, MODEL_FILE, ScoreModel
-from tests.benchmarks.quality import discriminant, signs
+from tests.benchmarks.quality import discriminant, indicators
 from tests.benchmarks.quality.evaluation import coverage, figures, interval
 from tests.benchmarks.quality.regression import (
     WORST_DB,
@@ -68,7 +68,7 @@ TRIED: tuple[Spec, ...] = (
     Spec("clip_log_ppm", "high", (1.8, 3.0, 4.5)),
     Spec("cliff_rel_db", "high", (20.0, 35.0, 60.0)),
 )
-"""What added nothing on held-out genres beside the terms; some of them are signs all the same."""
+"""What added nothing on held-out genres beside the terms; some are indicators all the same."""
 
 SCORE_KNOTS_DB = (2.0, 12.0)
 """The score rises from 0 to 1 over these: fail under 5 dB and review under 8 dB by default."""
@@ -153,7 +153,7 @@ def model_of(everything: pd.DataFrame) -> dict[str, Any]:
         "all_stems": formula(fit(table, TERMS), interval(table, held_out)),
         "some_stems": formula(fit(kept, SOME_TERMS), interval(kept, held_out_partial)),
         "score": {"at": list(SCORE_KNOTS_DB), "values": [0.0, 1.0]},
-        "indicators": rounded(signs.fit(table)),
+        "indicators": rounded(indicators.fit(table)),
         "stem_likelihood": rounded(timbre),
     }
 

@@ -46,7 +46,7 @@ SIGNS: tuple[Kind, ...] = (
 
 
 def fit(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The signs as the score's file has them.
+    """The indicators as the score's file has them.
 
     Normal is what 99 % of the reference stems keep to, and at least the mildest value worth a word;
     severe is the median of the bad stems beyond that.
