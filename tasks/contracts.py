@@ -669,7 +669,7 @@ class Failure(Value):
 
 
 class SeparationJob(BaseModel):
-    """A separation that was asked for, as the API of `interfaces.md` section 5 answers it.
+    """A separation that was asked for, as the API of `INTERFACES.md` section 5 answers it.
 
     For a local engine `stems` maps names to paths, for a cloud one to URLs. Further fields of an
     answer are ignored.

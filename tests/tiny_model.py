@@ -1,4 +1,4 @@
-"""A tiny HTDemucs with random weights, in the form that `interfaces.md` section 7 asks for.
+"""A tiny HTDemucs with random weights, in the form that `INTERFACES.md` section 7 asks for.
 
 It separates nothing, but it is the real network: what it computes, how long it takes and which
 errors it can meet are those of the released models, at a hundredth of the cost.

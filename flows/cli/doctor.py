@@ -174,9 +174,9 @@ def _engine(settings: StemwrightSettings) -> Finding:
 
 
 def _here(settings: StemwrightSettings) -> tuple[ModelSpec, str] | None:
-    """The model and the device of local separation, where both are of demucs' family and here."""
+    """The model and the device of local separation, where it can be tuned and both are here."""
     from tasks.separation.factory import plan_route
-    from tasks.separation.models import find_model
+    from tasks.separation.models import family_of, find_model
 
     route = plan_route(settings.engine_options())
     device = next((one.device for one in route.usable if one.device), "")
@@ -184,7 +184,8 @@ def _here(settings: StemwrightSettings) -> tuple[ModelSpec, str] | None:
         spec = find_model(settings.separation.model, models_dir=settings.models_dir, offline=True)
     except WeightsMissing:
         return None
-    return (spec, device.partition(",")[0]) if device and spec.family != "unblend" else None
+    tunable = family_of(spec.family).can_be_tuned
+    return (spec, device.partition(",")[0]) if device and tunable else None
 
 
 def _speed(settings: StemwrightSettings) -> Finding:

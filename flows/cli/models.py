@@ -57,14 +57,14 @@ def list_(models_dir: opt.ModelsDir = "", as_json: opt.AsJson = False) -> None:
             size = f"{entry.size_bytes / 1e6:.0f} MB" if entry.size_bytes else ""
             here = "[green]here[/]" if entry.present else "[dim]not here[/]"
             if entry.needs:
-                here = "[dim]needs unblend[/]"
+                here = f"[dim]needs {entry.family}[/]"
             if entry.problem:
                 here = "[red]problem[/]"
             stems = " ".join(entry.stems)
             table.add_row(entry.name, here, sdr, size, stems, safe(entry.description))
         out.print(table)
-        if needs := {entry.needs for entry in entries if entry.needs}:
-            err.print(f"[dim]For those that need unblend: {safe(needs.pop())}[/]")
+        for family, needs in {(entry.family, entry.needs) for entry in entries if entry.needs}:
+            err.print(f"[dim]For those that need {family}: {safe(needs)}[/]")
         for entry in entries:
             if entry.problem:
                 complain(entry.problem, what=entry.name)
@@ -115,8 +115,10 @@ def fetch(
 
     with errors_shown(as_json):
         err.print(f"[dim]looking for {safe(name)}…[/]")
-        with _bars() as told:
-            spec = find_model(name, models_dir=_folder(models_dir), offline=offline, told=told)
+        with _bars() as on_progress:
+            spec = find_model(
+                name, models_dir=_folder(models_dir), offline=offline, on_progress=on_progress
+            )
         if as_json:
             print_json(spec.model_dump(mode="json"))
         else:
@@ -135,12 +137,12 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=err) as progress:
         bars: dict[str, TaskID] = {}
 
-        def told(name: str, done: int, total: int) -> None:
+        def on_progress(name: str, done: int, total: int) -> None:
             if name not in bars:
                 bars[name] = progress.add_task(safe(name))
             progress.update(bars[name], completed=done, total=total or None)
 
-        yield told
+        yield on_progress
 
 
 @app.command("import")

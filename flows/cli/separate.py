@@ -9,6 +9,7 @@ import typer
 
 from flows.cli import options as opt
 from flows.cli.console import busy, complain, errors_shown, out, print_json, safe, set_up_logging
+from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from flows.runner.setup import Prepared
@@ -105,7 +106,21 @@ def prepare(parameters: dict[str, Any]) -> Prepared:
 
     settings = setup.read_settings(parameters["separation"], parameters["control"])
     set_up_logging(settings.logging.level)
-    return setup.prepare(settings)
+    prepared = setup.prepare(settings)
+    _refuse_missing(parameters["tracks"].sources)
+    return prepared
+
+
+def _refuse_missing(sources: list[str]) -> None:
+    """A typo on the command line starts nothing; what a catalog names may be missing."""
+    from tasks.sources import missing_of
+
+    missing = missing_of(sources)
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise SettingsError(
+            f"there is no file or folder at {missing[0]}{more}.", remedy="Check the path."
+        )
 
 
 def show(summary: RunSummary) -> None:

@@ -96,7 +96,7 @@ class Scorer:
         """Judge a track: its score and estimated SI-SDR are the means over its present stems.
 
         The mean ranks tracks best; the verdict is the worst of the stems' verdicts and the
-        residual's (research/quality.md). A silent mixture asks for a review, and has no score
+        residual's. A silent mixture asks for a review, and has no score
         unless there is sound in a stem, and so does a source of which something is lost.
         """
         all_stems = track.all_stems

@@ -1,4 +1,4 @@
-"""Where things are in a library (`interfaces.md`, section 3), and which names are safe there."""
+"""Where things are in a library (`INTERFACES.md`, section 3), and which names are safe there."""
 
 from __future__ import annotations
 

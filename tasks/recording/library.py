@@ -1,4 +1,4 @@
-"""A library of separations: what `interfaces.md` calls LIBRARY."""
+"""A library of separations: what `INTERFACES.md` calls LIBRARY."""
 
 from __future__ import annotations
 

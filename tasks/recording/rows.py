@@ -1,6 +1,6 @@
 """The rows of the tables: the fields of each class, in order, are the columns of its table.
 
-Those of `interfaces.md` section 4 come first, in its order, then more. This is the only list of
+Those of `INTERFACES.md` section 4 come first, in its order, then more. This is the only list of
 them: the Parquet schema is made from the annotations (`tasks.recording.tables`), a row from the
 fields of a report that have the same names, and whatever shows rows takes them from here. A column
 that isn't one of these fields is registered in `tasks.columns`.

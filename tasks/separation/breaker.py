@@ -47,6 +47,13 @@ class Breaker:
         self._opened: float | None = None
         self._probing = False
 
+    def __getstate__(self) -> dict[str, object]:
+        """What it knows crosses to another process of this host; then each learns alone."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, known: dict[str, object]) -> None:
+        vars(self).update(known, _lock=threading.Lock())
+
     @property
     def state(self) -> BreakerState:
         with self._lock:

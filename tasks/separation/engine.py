@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from tasks.contracts import EngineName, SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError
@@ -35,7 +36,22 @@ class EngineInfo(Value):
 
 
 class Engine(ABC):
-    """Makes stems of mixtures. Safe to call from several threads at once."""
+    """Makes stems of mixtures. Safe to call from several threads at once.
+
+    It crosses to another process as the arguments that it was made of: models, connections and
+    locks stay behind, and are made anew there.
+    """
+
+    _made_of: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        engine = super().__new__(cls)
+        engine._made_of = (args, kwargs)
+        return engine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        args, kwargs = self._made_of
+        return partial(type(self), *args, **kwargs), ()
 
     @property
     @abstractmethod

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tasks.contracts import LocalOptions
 from tasks.separation.engine import Engine
+from tasks.separation.models.families import family_of
 from tasks.separation.models.spec import ModelSpec
-from tasks.separation.on_device import DeviceSeparator
 from tasks.separation.wrappers import Pooled
 
 
@@ -28,20 +28,16 @@ def local_engine(
         SettingsError: That library can't use the device, or the precision isn't one of it.
     """
 
-    def one(name: str) -> DeviceSeparator:
-        common = {
-            "device": name,
-            "reasons": reasons,
-            "clear_cache_between_jobs": clear_cache_between_jobs,
-            "log_vram_usage": log_vram_usage,
-        }
-        if spec.family == "unblend":
-            from tasks.separation.unblend import UnblendSeparator
-
-            return UnblendSeparator(spec, **common)  # type: ignore[arg-type]
-        from tasks.separation.local import LocalSeparator
-
-        return LocalSeparator(spec, **common, options=options)  # type: ignore[arg-type]
-
-    engines = [one(name) for name in device.split(",")]
+    family = family_of(spec.family)
+    engines = [
+        family.make_engine(
+            spec,
+            device=name,
+            options=options,
+            reasons=reasons,
+            clear_cache_between_jobs=clear_cache_between_jobs,
+            log_vram_usage=log_vram_usage,
+        )
+        for name in device.split(",")
+    ]
     return engines[0] if len(engines) == 1 else Pooled(engines)

@@ -13,7 +13,7 @@ from tasks.sources.http import Http
 from tasks.sources.kinds import Fetched, Row, Source, register, source_for, source_of
 from tasks.sources.manifest import Manifest
 from tasks.sources.objects import Objects
-from tasks.sources.reading import read_catalog
+from tasks.sources.reading import missing_of, read_catalog
 from tasks.sources.stdin import Stdin
 from tasks.sources.ytdlp import Ytdlp
 
@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "fingerprint",
     "ingest",
+    "missing_of",
     "read_catalog",
     "register",
     "source_for",

@@ -36,7 +36,7 @@ def read_catalog(
 
     Args:
         sources: Files, folders, http(s) and fsspec URLs, catalogs, `-` for `stdin`; see
-            `interfaces.md` section 1. What a catalog names is relative to the catalog's folder.
+            `INTERFACES.md` section 1. What a catalog names is relative to the catalog's folder.
         stdin: Where `-` reads sources from, one a line; the process's own by default.
         offline: Touch no network: URLs pass as they are and only catalogs there are failures.
         limit: Stop after this many tracks (failures aren't counted).
@@ -55,6 +55,12 @@ def read_catalog(
             left -= isinstance(item, TrackRef)
             if left <= 0:
                 return
+
+
+def missing_of(sources: Iterable[str]) -> list[str]:
+    """Return those sources that name a file or folder of this machine which isn't there."""
+    paths = [(each, _there(each, "")) for each in sources if each != "-" and not is_address(each)]
+    return [source for source, path in paths if not os.path.lexists(path)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ WRONG = [
     (["separate", "a.wav", "--config", "none.yaml"], "none.yaml"),
     (["separate", "a.wav", "--config", "typo.yaml"], "engine.provider"),
     (["plan", "a.wav", "--config", "typo.yaml"], "engine.provider"),
+    (["separate", "a.wav", "--model", "embedded"], "no file or folder at a.wav"),
+    (["plan", "typo.yaml", "no/where", "b.wav", "--model", "embedded"], "no/where (and 1 more)"),
     (["reports", "--config", "typo.yaml"], "engine.provider"),
     (["reports", "--rebuild", "--library", "nowhere"], "no library"),
     (["models", "show", "embeded"], "near are embedded"),

@@ -1,4 +1,4 @@
-"""The API of `interfaces.md` section 5, over a socket."""
+"""The API of `INTERFACES.md` section 5, over a socket."""
 
 from __future__ import annotations
 

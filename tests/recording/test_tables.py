@@ -18,7 +18,7 @@ from tasks.errors import ProtocolError, StemwrightError
 from tasks.recording import Alias, Library
 from tests.recording.factory import SEPARATION_ID, make_report, track_id_of, write_folder
 
-# interfaces.md, section 4
+# INTERFACES.md, section 4
 TRACKS, STEMS, FAILURES = (
     columns.split()
     for columns in (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts import STEMS, SeparationSettings
-from tasks.separation import ModelSpec, separation_id
+from tasks.separation import LocalSeparator, ModelSpec, separation_id
 
 SPEC = ModelSpec(
     name="htdemucs",
@@ -25,6 +25,8 @@ PLAIN = SeparationSettings()
 def test_it_never_changes() -> None:
     # Libraries are looked up by these: a change here separates every finished track again.
     assert separation_id(SPEC, PLAIN) == "htdemucs-9d641fe2"
+    # The default settings on a CPU, whatever was measured there.
+    assert LocalSeparator(SPEC).separation_id(PLAIN) == "htdemucs-9d641fe2"
     cloud = separation_id(SPEC, PLAIN, provider="stemwright", base_url="https://gpu.example/v1")
     assert cloud == "htdemucs-5ee58fea"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from tasks.contracts import STEMS, SeparationSettings, StemSet
+from tasks.contracts import STEMS, LocalOptions, SeparationSettings, StemSet
 from tasks.errors import (
     CorruptAudio,
     DeadlineMissed,
@@ -27,6 +29,7 @@ from tasks.separation.local import loading as local_loading
 from tasks.separation.local.network import Network
 from tasks.separation.models import ModelSpec, find_model
 from tasks.separation.request import Callbacks, SeparationRequest
+from tasks.separation.wrappers import Pooled
 from tests.separation.conftest import MixtureMaker
 from tests.tiny_model import make_tiny_model, tiny_network
 
@@ -339,3 +342,16 @@ def test_cpu_always_has_a_deadline() -> None:
 
 def test_a_service_always_has_a_deadline() -> None:
     assert default_deadline_s(240.0, "") == 6 * 3600
+
+
+def test_an_engine_crosses_to_another_process_and_gives_the_same_bytes(
+    tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
+) -> None:
+    engine = Pooled([LocalSeparator(tiny, threads=1, options=LocalOptions(openvino="off"))])
+    here = engine.separate(SeparationRequest(make_mixture(), tmp_path / "here", FLOAT))
+    request = SeparationRequest(make_mixture(), tmp_path / "there", FLOAT)
+    with ProcessPoolExecutor(1, get_context("spawn")) as processes:
+        there = processes.submit(engine.separate, request).result()
+    assert there.separation_id == here.separation_id
+    for name, path in here.stems.items():
+        assert np.array_equal(read(path), read(there.stems[name]))

@@ -31,16 +31,18 @@ from tasks.separation import models
 from tasks.separation.models import (
     ModelSpec,
     checkpoints,
+    demucs_files,
     digests,
+    families,
+    family_of,
     find_model,
     import_checkpoint,
     list_models,
     load_network,
-    registry,
-    unblend_registry,
     verify,
 )
-from tasks.separation.models.unblend_registry import UNBLEND_MODELS
+from tasks.separation.models.families import demucs_family
+from tasks.separation.unblend import recipes
 from tests.tiny_model import SHAPE, make_tiny_model, tiny_network
 
 
@@ -157,7 +159,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
     def add(path: Path) -> None:
         monkeypatch.setattr(
-            "tasks.separation.models.published.published_checkpoints",
+            "tasks.separation.models.demucs_files.published_checkpoints",
             lambda: {path.stem.split("-")[0]: sha256(path)[:8]},
         )
 
@@ -379,12 +381,12 @@ def test_a_trusted_checkpoint_becomes_safetensors_with_the_same_weights(tmp_path
 
 
 def test_a_published_digest_vouches(tmp_path: Path, publish: Callable[[Path], None]) -> None:
+    assert demucs_files.published_checkpoints()["955717e8"] == "8726e21a"
     source = checkpoint(tmp_path / "955717e8.th")
     publish(source)
     made = import_checkpoint(source, tmp_path / "models")
     assert made.name == "955717e8.safetensors"
     assert find_model("htdemucs", models_dir=tmp_path / "models", offline=True).origin == "folder"
-    assert registry.published_checkpoints()["955717e8"] == "8726e21a"
 
 
 def test_import_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
@@ -407,7 +409,8 @@ def test_import_does_not_slip_into_another_model(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_the_list_says_what_is_here_and_what_is_missing(models_dir: Path) -> None:
     entries = {entry.name: entry for entry in list_models(models_dir)}
-    assert {*registry.KNOWN_MODELS, *UNBLEND_MODELS, "tiny"} == set(entries)
+    assert {*(name for one in families() for name in one.known), "tiny"} == set(entries)
+    assert {"htdemucs", "scnet_small"} <= set(entries)
     assert entries["tiny"].present
     assert entries["tiny"].where == str(models_dir)
     ft = entries["htdemucs_ft"]
@@ -421,7 +424,7 @@ def test_the_list_says_what_is_here_and_what_is_missing(models_dir: Path) -> Non
 def test_without_unblend_its_models_are_listed_and_say_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unblend_registry, "_registry_file", lambda: None)
+    monkeypatch.setattr(recipes, "_registry_file", lambda: None)
     entry = next(each for each in list_models() if each.name == "scnet_xl_wide_v5")
     assert (entry.family, entry.present, entry.published_sdr_db) == ("unblend", False, 9.87)
     assert entry.needs == "pip install 'stemwright[unblend]'"
@@ -436,10 +439,10 @@ def test_without_unblend_its_models_are_listed_and_say_how_to_install_it(
 def test_hub_names_are_demucs_own() -> None:
     from demucs.hf import DEFAULT_NAMESPACE, hf_repo_name
 
-    for name, model in registry.KNOWN_MODELS.items():
-        if not model.embedded:
-            assert model.hub_repo == f"{DEFAULT_NAMESPACE}/{hf_repo_name(name)}"
-            assert model.bag is not None
+    for name in family_of("demucs").known:
+        if name != "embedded":
+            assert demucs_family.repo_of(name) == f"{DEFAULT_NAMESPACE}/{hf_repo_name(name)}"
+            assert demucs_files.published_bag(name) is not None
 
 
 def test_verify_reads_the_files_again(models_dir: Path) -> None:

@@ -28,12 +28,13 @@ from tasks.errors import (
 )
 from tasks.separation import find_model, list_models
 from tasks.separation.local_engine import local_engine
-from tasks.separation.models import ModelSpec, unblend_registry, verify
+from tasks.separation.models import ModelSpec, family_of, verify
+from tasks.separation.unblend import recipes
 from tests.separation.conftest import MixtureMaker
 from tests.separation.loopback_hub import LoopbackHub, loopback_hub
 from tests.separation.test_local_separator import agreement_db, read
 
-if not unblend_registry.is_installed():
+if not recipes.is_installed():
     pytest.skip("unblend isn't installed (the extra `unblend`)", allow_module_level=True)
 
 from tasks.separation.request import Callbacks, SeparationRequest
@@ -55,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def weights(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A models folder with the tiny networks, which the library's registry is now of."""
-    monkeypatch.setattr(unblend_registry, "_registry_file", lambda: made / "metadata.yaml")
+    monkeypatch.setattr(recipes, "_registry_file", lambda: made / "metadata.yaml")
     monkeypatch.setenv("UNBLEND_CACHE_DIR", str(made / "none"))
     return made / "weights"
 
@@ -385,13 +386,13 @@ def test_the_list_knows_which_are_here(weights: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_the_models_is_what_the_librarys_registry_says() -> None:
-    file = unblend_registry._registry_file()
+    file = recipes._registry_file()
     assert file
-    theirs = unblend_registry._read(file)
-    ours = unblend_registry.UNBLEND_MODELS
+    theirs = recipes._read(file)
+    ours = family_of("unblend").known
     assert set(ours) == set(theirs) - {"htdemucs", "htdemucs_ft", "htdemucs_6s"}
     for name, known in ours.items():
-        recipe = unblend_registry.recipe_of(name)
+        recipe = recipes.recipe_of(name)
         assert known.stems == recipe.sources
         assert abs(known.size_bytes - sum(each.size_bytes for each in recipe.artifacts)) < 1e6
         stated = theirs[name]["license"]

@@ -66,8 +66,8 @@ class CoherenceLeak(Measure):
 
     Tiles b are 8 bins by 64 frames. A part of stem i that follows the others counts as far as they
     are the louder: C_i = Σ_j γ²_ij P_j is the energy in the others that is coherent with it. The
-    pairwise term γ²_ij C_ij / (P_i + C_ij) names the stem it comes from. research/quality.md has
-    the share of all energy of the others there; that also takes a giver for a receiver wherever
+    pairwise term γ²_ij C_ij / (P_i + C_ij) names the stem it comes from. The share of
+    all energy of the others would do there too, but takes a giver for a receiver wherever
     a third stem is loud (drums that bled at -20 dB into vocals read -5 dB, now below -16 dB).
 
     In dB of the stem's energy, -100 to 0; NaN where it is silent.
@@ -185,8 +185,8 @@ class CrossEnergy(Measure):
     Σ P_i. A reference stem is uncorrelated with the rest of the mixture in every band; what a stem
     lacks or has too much of shows as cross-energy (the orthogonality principle). With what is
     missing of it, in dB, this estimates the SI-SDR without the reference, with a median error of
-    4.6 dB on real separations; chance correlation in short excerpts lowers it
-    (research/quality.md). Of its span of 3 s, the worst is kept.
+    4.6 dB on real separations; chance correlation in short excerpts lowers it. Of its span of
+    3 s, the worst is kept.
     """
 
     name = "cross_energy"

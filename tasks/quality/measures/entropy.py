@@ -13,7 +13,7 @@ def spectral_entropy(power: Real, log_power: Real, total: Real | None = None) ->
     """Entropy of each frame's spectrum: H = -Σ p ln p / ln F, p = P / Σ P.
 
     0 for a single bin, 1 for a flat spectrum. A descriptor: on its own it tells degraded stems
-    from intact ones hardly better than chance (ROC-AUC 0.57, research/quality.md).
+    from intact ones hardly better than chance (ROC-AUC 0.57).
 
     Args:
         power: |S|², (..., bins).
@@ -45,7 +45,7 @@ def spectral_flatness(power: Real, log_power: Real, total: Real | None = None) -
 def assignment_entropy(power: Real, log_power: Real) -> Real:
     """How shared each bin is: h = -Σ_i q_i ln q_i / ln K, q_i = P_i / Σ_j P_j.
 
-    0 where a bin belongs to one stem, 1 where all K share it alike (research/quality.md).
+    0 where a bin belongs to one stem, 1 where all K share it alike.
 
     Args:
         power: The stems' |S|², (K, ...).

@@ -113,7 +113,7 @@ class Roughness(Measure):
     """Energy-weighted mean of |Δ_f (20 log|S| - 20 log|X|)|, dB a bin, 0 and up.
 
     A reference stem's gain over the mixture runs smoothly from bin to bin; musical noise and holes
-    make it ragged (research/quality.md).
+    make it ragged.
     """
 
     name = "roughness"

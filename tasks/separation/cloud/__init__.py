@@ -1,6 +1,6 @@
 """Separation by services: one client, and a class for each provider.
 
-`interfaces.md` section 5 is the API that `providers/stemwright.py` speaks.
+`INTERFACES.md` section 5 is the API that `providers/stemwright.py` speaks.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The client of the API of `interfaces.md` section 5: submit, ask, wait, download."""
+"""The client of the API of `INTERFACES.md` section 5: submit, ask, wait, download."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Memory that stays: most of what a forward pass allocates is the size of what was just freed.
 
 glibc gives large blocks back to the kernel at once and has it clear them page by page at the next
-pass: a sixth of the time of HTDemucs on a CPU (`research/inference.md`).
+pass: a sixth of the time of HTDemucs on a CPU.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _BRANCH = [nn.Conv1d, nn.GroupNorm, nn.GELU, nn.Conv1d, nn.GroupNorm, nn.GLU, La
 
 
 def is_plain(network: Any) -> bool:
-    """Whether `LeanCore` knows every part of this network; all released HTDemucs are plain."""
+    """Whether `FusedHTDemucs` knows every part of this network; all released HTDemucs are plain."""
     if type(network) is not HTDemucs or not (network.cac and network.use_train_segment):
         return False
     transformer: Any = network.crosstransformer
@@ -64,7 +64,7 @@ def _is_plain_block(block: Any) -> bool:
     )
 
 
-class LeanCore(nn.Module):
+class FusedHTDemucs(nn.Module):
     """An HTDemucs without its transforms, for segments of its training length.
 
     Shares no tensor with the network that it is made of.

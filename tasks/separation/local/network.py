@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tasks.contracts import LocalOptions, PrecisionClass
-from tasks.separation.local.fused import LeanCore, is_plain
+from tasks.separation.local.fused import FusedHTDemucs, is_plain
 from tasks.separation.local.openvino_core import OpenVinoCore, is_installed
 from tasks.separation.local.transforms import Transforms
 
@@ -20,8 +20,8 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 class Network:
     """Turns segments into estimates.
 
-    An HTDemucs runs as a `LeanCore` between transforms of our own, on a CPU with OpenVINO where
-    that is installed; any other network as demucs wrote it, in float32.
+    An HTDemucs runs as a `FusedHTDemucs` between transforms of our own, on a CPU with OpenVINO
+    where that is installed; any other network as demucs wrote it, in float32.
 
     Args:
         network: Float32, on the CPU, in evaluation mode.
@@ -63,12 +63,12 @@ class Network:
             self._core = OpenVinoCore.ready(
                 weights,
                 precision,
-                lambda: LeanCore(network, steps).eval(),
+                lambda: FusedHTDemucs(network, steps).eval(),
                 self._estimates,
                 whatever_it_gains=options.openvino == "on",
             )
         if self._core is None:
-            self._core = LeanCore(network, steps).eval().to(device)
+            self._core = FusedHTDemucs(network, steps).eval().to(device)
 
     @property
     def backend(self) -> str:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 AGREES_DB: dict[PrecisionClass, float] = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0}
 _HINTS: dict[PrecisionClass, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _GAINS = 1.05
-# Raised whenever `LeanCore` changes what it computes.
+# Raised whenever `FusedHTDemucs` changes what it computes.
 _FORM = 1
 
 
@@ -64,7 +64,7 @@ class Check(Value):
 
 
 class OpenVinoCore:
-    """With the face of `LeanCore`: spectra and waves in, spectra and waves out.
+    """With the face of `FusedHTDemucs`: spectra and waves in, spectra and waves out.
 
     Args:
         folder: A conversion: `core.xml`, `core.bin` and, once checked, `checked.json`.

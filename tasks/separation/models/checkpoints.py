@@ -11,59 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from tasks.errors import SettingsError, SourceMissing, WeightsRefused, from_os_error
-from tasks.separation.models.published import is_published, signature_of
-from tasks.separation.models.registry import KNOWN_MODELS
-from tasks.separation.models.spec import NETWORKS, Bag, read_bag, read_network
-
-
-def import_checkpoint(
-    path: Path, models_dir: Path, name: str | None = None, *, trust: bool = False
-) -> Path:
-    """Convert `SIG.th` or `SIG-xxxxxxxx.th` to `SIG.safetensors` and `NAME.yaml` in `models_dir`.
-
-    A checkpoint is a pickle: opening it runs its code. Without `trust` it is opened only if its
-    SHA-256 is one that demucs publishes, and then without running anything that isn't a demucs
-    checkpoint's: demucs publishes but eight digits of each, which can be forged.
-
-    Args:
-        path: The checkpoint.
-        models_dir: Where the model goes; made if needed.
-        name: The model's name; by default the released model that it belongs to, else SIG.
-        trust: The user vouches for the file.
-
-    Returns:
-        The safetensors file.
-
-    Raises:
-        SourceMissing: No such file.
-        WeightsRefused: Nobody vouches for it, or it holds no demucs model.
-        SettingsError: The name is taken by another model in that folder.
-    """
-    if not path.is_file():
-        raise SourceMissing(f"there is no file at {path}.")
-    signature = signature_of(path)
-    if not (trust or is_published(path)):
-        raise WeightsRefused(
-            f"{path.name} is a pickled checkpoint and isn't one that demucs published.",
-            remedy="If you trust where it came from, add --trust: opening it runs its code.",
-        )
-    name = name or _released_as(signature) or signature
-    bag = _bag_for(name, signature, models_dir)
-    target = models_dir / f"{signature}.safetensors"
-    try:
-        models_dir.mkdir(parents=True, exist_ok=True)
-        convert(path, target, trust=trust)
-        listing = models_dir / f"{name}.yaml"
-        listing.write_text(
-            yaml.safe_dump(bag.model_dump(mode="json", exclude_none=True), sort_keys=False)
-        )
-    except OSError as error:
-        raise from_os_error(error) from error
-    read_network(target)
-    return target
+from tasks.errors import DiskFull, WeightsRefused, from_os_error
+from tasks.separation.models.demucs_files import NETWORKS, signature_of
+from tasks.separation.models.digests import cache_file, sha256_of
 
 
 def convert(path: Path, target: Path, *, trust: bool = False) -> None:
@@ -89,27 +39,35 @@ def convert(path: Path, target: Path, *, trust: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _released_as(signature: str) -> str | None:
-    owners = [
-        model.name for model in KNOWN_MODELS.values() if model.bag and signature in model.bag.models
-    ]
-    return owners[0] if len(owners) == 1 else None
+def safetensors_of(weights: Path) -> Path:
+    """A checkpoint's weights as safetensors, converted once; safetensors as they are.
 
+    They go beside the checkpoint, or, where nothing can be written, into the cache under the
+    checkpoint's SHA-256.
 
-def _bag_for(name: str, signature: str, models_dir: Path) -> Bag:
-    known = KNOWN_MODELS.get(name)
-    listing = models_dir / f"{name}.yaml"
-    bag = (
-        read_bag(listing)
-        if listing.is_file()
-        else (known.bag if known and known.bag else Bag(models=(signature,)))
-    )
-    if signature not in bag.models:
-        raise SettingsError(
-            f"{name} is made of {', '.join(bag.models)}, and {signature} is none of them.",
-            remedy="Give another --name.",
-        )
-    return bag
+    Raises:
+        WeightsRefused: It holds something else than a demucs model.
+        DiskFull, StorageError: The cache can't be written either.
+    """
+    if weights.suffix != ".th":
+        return weights
+    name = f"{signature_of(weights)}.safetensors"
+    kept = cache_file().parent / "converted" / sha256_of(weights) / name
+    if kept.is_file():
+        return kept
+    beside = weights.with_name(name)
+    try:
+        convert(weights, beside)
+        return beside
+    except OSError as error:
+        if isinstance(from_os_error(error), DiskFull):
+            raise from_os_error(error) from error
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        convert(weights, kept)
+    except OSError as error:
+        raise from_os_error(error) from error
+    return kept
 
 
 def _read(path: Path, trust: bool) -> tuple[dict[str, Any], dict[str, str]]:

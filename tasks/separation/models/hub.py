@@ -15,12 +15,10 @@ from tasks.errors import (
     WeightsRefused,
     from_os_error,
 )
-from tasks.separation.models.registry import KNOWN_MODELS, unknown
-from tasks.separation.models.spec import read_bag
+from tasks.separation.models.family import OnProgress
 from tasks.separation.models.transfer import (
     CONNECT_TIMEOUT_S,
     Remote,
-    Told,
     download,
     is_git_sha1,
     is_sha256,
@@ -55,42 +53,15 @@ def promised_digest(path: Path) -> str:
     return name if is_sha256(name) else ""
 
 
-def fetch(name: str, *, told: Told | None = None) -> tuple[Path, ...]:
-    """Fetch a released model into the hub's cache; resumes, checks sizes and hashes.
-
-    Args:
-        name: A released model.
-        told: Told of every piece that arrives; without it the log is.
-
-    Raises:
-        UnknownModel: Not a released model.
-        SettingsError: The environment says offline.
-        HubUnreachable: No answer within seconds (rather than half a minute of retries).
-        NetworkError: The transfer broke off; asking again resumes it.
-        WeightsRefused: What came isn't what the hub's own digest is of.
-        ProtocolError: The hub hasn't the file.
-    """
-    known = KNOWN_MODELS.get(name)
-    if known is None:
-        raise unknown(name)
-    if known.embedded:
-        return ()
-    told = told or LoggedProgress()
-    bag_file = fetch_file(known.hub_repo, f"{name}.yaml", told)
-    weights = [
-        fetch_file(known.hub_repo, f"{signature}.safetensors", told)
-        for signature in dict.fromkeys(read_bag(bag_file).models)
-    ]
-    return (bag_file, *weights)
-
-
-def fetch_file(repo: str, name: str, told: Told, *, revision: str = MAIN, sha256: str = "") -> Path:
+def fetch_file(
+    repo: str, name: str, on_progress: OnProgress, *, revision: str = MAIN, sha256: str = ""
+) -> Path:
     """Fetch one file of a repository into the hub's cache, unless it is there already.
 
     Args:
         repo: `OWNER/NAME`.
         name: The file's name in it.
-        told: Told of every piece that arrives.
+        on_progress: OnProgress of every piece that arrives.
         revision: A branch, or a commit.
         sha256: What the file must be, where somebody else than the hub says so.
 
@@ -109,7 +80,7 @@ def fetch_file(repo: str, name: str, told: Told, *, revision: str = MAIN, sha256
         )
     try:
         # Its own client throws away what a broken transfer brought, and checks no digest.
-        download(remote, _blob(repo, remote.etag), told, _headers())
+        download(remote, _blob(repo, remote.etag), on_progress, _headers())
         path = _placed(repo, name, revision)
         if not matches(remote.etag, path):
             raise WeightsRefused(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.errors import OutOfMemory, SettingsError, WeightsRefused
-from tasks.separation.models.spec import ModelSpec, read_network
+from tasks.separation.models.demucs_files import read_network
+from tasks.separation.models.spec import ModelSpec
 
 
 def load_network(spec: ModelSpec, index: int = 0) -> Any:

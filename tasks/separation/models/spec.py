@@ -1,42 +1,37 @@
-"""What a model is, read from its files without torch: yaml, safetensors headers, hashes.
-
-A bag's yaml names its sub-models; each sub-model's header holds `klass`, `args` and `kwargs` as
-JSON (`interfaces.md` section 7; `demucs.hf.load_safetensors_model` is the reader of record).
-"""
+"""What every family says of a model: that it is known, and where it is ready to be loaded."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tasks.contracts import STEMS, Value
 
-from tasks.contracts import CHANNELS, SAMPLE_RATE_HZ, Value
-from tasks.errors import WeightsRefused
-
-# Metadata names a class to construct; anything but demucs' networks is somebody's trick.
-NETWORKS = frozenset({"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"})
-_DEFAULT_SEGMENT_S = {"demucs.htdemucs.HTDemucs": 10.0}
-_OTHER_SEGMENT_S = 40.0
-_SIGNATURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+EMBEDDED = "embedded"
+"""The model that comes with the package, so that something is always here."""
 
 Origin = Literal["folder", "embedded", "hub"]
-Family = Literal["demucs", "unblend"]
 
 
-class Bag(BaseModel):
-    """`NAME.yaml`: sub-models, their weights per stem (absent: all ones), a segment in s."""
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that has a name, whether its weights are here or not.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    `published_sdr_db` is the mean SDR over its stems (of six, over vocals, drums, bass and other)
+    on MUSDB18-HQ's test set as published (`sdr_source` says where, or why there is none).
+    `size_bytes` is about what a fetch downloads; 0 for what comes with the package.
+    """
 
-    models: tuple[str, ...] = Field(min_length=1)
-    weights: tuple[tuple[float, ...], ...] | None = None
-    segment: float | None = None
+    name: str
+    description: str
+    stems: tuple[str, ...] = STEMS
+    published_sdr_db: float | None = None
+    sdr_source: str = ""
+    licence: str = "MIT"
+    size_bytes: int = 0
 
 
 class ModelSpec(Value):
@@ -46,11 +41,11 @@ class ModelSpec(Value):
     joined in order. `segment_s` is the length of one forward in seconds; `bag_segment_s` is set
     only where the bag overrides it. `origin` says which search found it, `family` whose networks
     they are. `recipe_sha256` is set where more than weights and settings decides the output: how
-    the second family's library builds a model.
+    a family's library builds a model.
     """
 
     name: str
-    family: Family = "demucs"
+    family: str = "demucs"
     sources: tuple[str, ...]
     sample_rate_hz: int
     channels: int
@@ -66,141 +61,8 @@ class ModelSpec(Value):
     origin: Origin
 
 
-class Network(Value):
-    """One sub-model, as its header describes it."""
-
-    klass: str
-    sources: tuple[str, ...]
-    sample_rate_hz: int
-    channels: int
-    segment_s: float
-
-
-def read_bag(path: Path) -> Bag:
-    """Read `NAME.yaml`.
-
-    Raises:
-        WeightsRefused: It isn't a bag, or a signature in it isn't a plain file name.
-    """
-    try:
-        bag = Bag.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise WeightsRefused(f"{path} doesn't list sub-models (`models: [SIG, …]`).") from error
-    odd = [name for name in bag.models if not _SIGNATURE.fullmatch(name)]
-    if odd:
-        raise WeightsRefused(f"{path} names a sub-model {odd[0]!r}, which is no plain file name.")
-    if bag.weights is not None and len(bag.weights) != len(bag.models):
-        raise WeightsRefused(
-            f"{path} has {len(bag.weights)} rows of weights for {len(bag.models)} sub-models."
-        )
-    return bag
-
-
-def read_network(path: Path) -> Network:
-    """Read a safetensors header; the tensors stay on the disk.
-
-    Raises:
-        WeightsRefused: Damaged or cut short, no demucs metadata, or a class that isn't demucs'.
-    """
-    metadata = _metadata(path)
-    klass = metadata.get("klass", "")
-    if klass not in NETWORKS:
-        raise WeightsRefused(f"{path.name} wants the class {klass!r}, which isn't a demucs model.")
-    _refuse_foreign_classes(path, metadata.get("structure", ""))
-    try:
-        args = json.loads(metadata["args"])
-        kwargs = json.loads(metadata["kwargs"])
-        sources = tuple(str(name) for name in kwargs.get("sources") or args[0])
-        return Network(
-            klass=klass,
-            sources=sources,
-            sample_rate_hz=int(kwargs.get("samplerate", SAMPLE_RATE_HZ)),
-            channels=int(kwargs.get("audio_channels", CHANNELS)),
-            segment_s=_number(
-                kwargs.get("segment", _DEFAULT_SEGMENT_S.get(klass, _OTHER_SEGMENT_S))
-            ),
-        )
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsRefused(
-            f"{path.name} doesn't say how to build its model (`args`, `kwargs`)."
-        ) from error
-
-
-def describe(
-    name: str,
-    bag: Bag,
-    weights: Sequence[Path],
-    digests: Sequence[str],
-    *,
-    origin: Origin,
-    licence: str = "",
-    published_sdr_db: float | None = None,
-) -> ModelSpec:
-    """Put a bag, its files and their digests together.
-
-    Raises:
-        WeightsRefused: The sub-models don't agree on stems, rate or channels.
-    """
-    networks = [read_network(path) for path in weights]
-    first = networks[0]
-    for path, other in zip(weights, networks, strict=True):
-        if (other.sources, other.sample_rate_hz, other.channels) != (
-            first.sources,
-            first.sample_rate_hz,
-            first.channels,
-        ):
-            raise WeightsRefused(f"{path.name} doesn't separate what the rest of {name} separates.")
-    if bag.weights and any(len(row) != len(first.sources) for row in bag.weights):
-        raise WeightsRefused(f"{name}.yaml doesn't have one weight for each of its stems.")
-    return ModelSpec(
-        name=name,
-        sources=first.sources,
-        sample_rate_hz=first.sample_rate_hz,
-        channels=first.channels,
-        segment_s=min(network.segment_s for network in networks),
-        weights=tuple(weights),
-        weights_sha256=combined_digest(digests),
-        bag_weights=bag.weights,
-        bag_segment_s=bag.segment,
-        size_bytes=sum(path.stat().st_size for path in weights),
-        licence=licence,
-        published_sdr_db=published_sdr_db,
-        origin=origin,
-    )
-
-
 def combined_digest(digests: Sequence[str]) -> str:
     """One file's digest as it is; several as the SHA-256 over them joined."""
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise WeightsRefused(
-            f"{path} is damaged, cut short, or not safetensors ({error}).",
-            remedy="Delete it and fetch or copy it again.",
-        ) from error
-
-
-def _refuse_foreign_classes(path: Path, structure: str) -> None:
-    # Quantized states name classes to import; only those of demucs and diffq belong there.
-    foreign = [
-        named
-        for named in re.findall(r'"_class"\s*:\s*"([^"]*)"', structure)
-        if named.split(".", 1)[0] not in {"demucs", "diffq"}
-    ]
-    if foreign:
-        raise WeightsRefused(f"{path.name} wants the class {foreign[0]!r}, which isn't demucs'.")
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, dict):
-        return float(value["numerator"]) / float(value["denominator"])
-    return float(value)

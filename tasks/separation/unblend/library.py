@@ -14,8 +14,8 @@ from typing import Any
 
 from tasks.errors import LibraryMissing, SettingsError, WeightsRefused
 from tasks.separation.models.spec import ModelSpec
-from tasks.separation.models.unblend_registry import EXTRA, is_installed, registry_of
 from tasks.separation.torch_faults import torch_told
+from tasks.separation.unblend.recipes import EXTRA, is_installed, registry_of
 
 
 @cache

@@ -29,8 +29,7 @@ from tasks.separation.cloud.answers import Answer, broken
 from tasks.separation.cloud.jobs import ProviderJob, ProviderRequest
 from tasks.separation.cloud.providers import PROVIDERS
 from tasks.separation.cloud.transport import Transport
-from tasks.separation.models.registry import KNOWN_MODELS
-from tasks.separation.models.unblend_registry import UNBLEND_MODELS
+from tasks.separation.models.families import known_model
 
 DEMUCS_STEMS = ("drums", "bass", "other", "vocals", "guitar", "piano")
 DEMUCS_MODELS = (
@@ -226,7 +225,7 @@ class CloudProvider(ABC):
 
 def known_stems(model: str) -> tuple[str, ...]:
     """Return the stems of a model; the usual four of one that we don't know."""
-    known = KNOWN_MODELS.get(model) or UNBLEND_MODELS.get(model)
+    known = known_model(model)
     return known.stems if known else STEMS
 
 

@@ -1,4 +1,4 @@
-"""The API of `interfaces.md` section 5, which `stemwright endpoint` serves."""
+"""The API of `INTERFACES.md` section 5, which `stemwright endpoint` serves."""
 
 from __future__ import annotations
 

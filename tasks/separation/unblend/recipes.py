@@ -1,8 +1,6 @@
-"""The second family: models of the library `unblend`, which comes with `stemwright[unblend]`.
+"""How the library `unblend` builds its models, of its own registry: a YAML file.
 
-What they are called and separate stands here, so that they can be listed without the library.
-Where their weights are, and how each is built, stands in the library's own registry, a YAML file
-that is read without importing the library (that would take torch, torchaudio and seconds).
+That is read without importing the library, which would take torch, torchaudio and seconds.
 """
 
 from __future__ import annotations
@@ -21,83 +19,8 @@ import yaml
 
 from tasks.contracts import CHANNELS, SAMPLE_RATE_HZ
 from tasks.errors import LibraryMissing, ProtocolError
-from tasks.separation.models.registry import KnownModel
 
 EXTRA = "pip install 'stemwright[unblend]'"
-
-_MEASURED = "unblend 1.0's registry: mean over the 50 tracks of MUSDB18-HQ's test set"
-_TWO_STEMS = f"{_MEASURED}, of two stems, so not to be compared with models of four"
-_NO_TERMS = "none stated"
-_VOCALS = ("vocals", "other")
-_SIX = ("bass", "drums", "other", "vocals", "guitar", "piano")
-_FOUR = ("drums", "bass", "other", "vocals")
-_MB = 1_000_000
-
-_ALL = (
-    KnownModel(
-        "bs_roformer_sw",
-        "BS-RoFormer of six stems.",
-        stems=_SIX,
-        sdr_source="not published; who trained it isn't known",
-        licence=_NO_TERMS,
-        size_bytes=699 * _MB,
-    ),
-    KnownModel(
-        "bs_roformer_anvuew",
-        "BS-RoFormer for vocals.",
-        stems=_VOCALS,
-        published_sdr_db=12.43,
-        sdr_source=_TWO_STEMS,
-        licence="GPL-3.0",
-        size_bytes=204 * _MB,
-    ),
-    KnownModel(
-        "melband_roformer_kim",
-        "Mel-Band RoFormer for vocals.",
-        stems=_VOCALS,
-        published_sdr_db=12.01,
-        sdr_source=_TWO_STEMS,
-        licence="MIT",
-        size_bytes=913 * _MB,
-    ),
-    KnownModel(
-        "scnet_small",
-        "Small SCNet, trained on MUSDB18 alone.",
-        stems=_FOUR,
-        published_sdr_db=8.81,
-        sdr_source="the name of the checkpoint that ZFTurbo published",
-        licence=_NO_TERMS,
-        size_bytes=42 * _MB,
-    ),
-    KnownModel(
-        "scnet_xl_wide_v5",
-        "Large SCNet (XL IHF), trained on MUSDB18 alone.",
-        stems=_FOUR,
-        published_sdr_db=9.87,
-        sdr_source=f"{_MEASURED}; the name of its checkpoint says 10.09",
-        licence=_NO_TERMS,
-        size_bytes=214 * _MB,
-    ),
-    KnownModel(
-        "roformer_vocals_ensemble",
-        "melband_roformer_kim and bs_roformer_anvuew, averaged.",
-        stems=_VOCALS,
-        published_sdr_db=12.59,
-        sdr_source=_TWO_STEMS,
-        licence="MIT and GPL-3.0",
-        size_bytes=1117 * _MB,
-    ),
-    KnownModel(
-        "htdemucs_scnet_ensemble",
-        "htdemucs and scnet_xl_wide_v5, averaged.",
-        stems=_FOUR,
-        published_sdr_db=9.76,
-        sdr_source=_MEASURED,
-        licence=_NO_TERMS,
-        size_bytes=298 * _MB,
-    ),
-)
-UNBLEND_MODELS = {model.name: model for model in _ALL}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,16 @@
+from .families import families as families
+from .families import family_of as family_of
+from .families import known_model as known_model
+from .families.demucs_family import EMBEDDED_DIR as EMBEDDED_DIR
+from .families.demucs_family import import_checkpoint as import_checkpoint
+from .loading import load_network as load_network
+from .spec import EMBEDDED as EMBEDDED
+from .spec import KnownModel as KnownModel
+from .spec import ModelSpec as ModelSpec
+from .store import ModelEntry as ModelEntry
+from .store import Verification as Verification
+from .store import fetch as fetch
+from .store import find_model as find_model
+from .store import list_models as list_models
+from .store import models_folder as models_folder
+from .store import verify as verify
