@@ -121,7 +121,7 @@ def _entry(name: str, weights: Path) -> dict[str, Any]:
 def _state(name: str) -> dict[str, Any]:
     import torch
 
-    from tasks.separation.unblend.library import library
+    from tasks.separation.unblend.adapter import library
 
     library()
     from unblend import backends

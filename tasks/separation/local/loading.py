@@ -6,7 +6,7 @@ import threading
 
 from tasks.contracts import LocalOptions, PrecisionClass
 from tasks.separation.local.network import Network
-from tasks.separation.models.loading import load_network
+from tasks.separation.models.network_loader import load_network
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.torch_faults import torch_told
 

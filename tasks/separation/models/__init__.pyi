@@ -3,7 +3,7 @@ from .families import family_of as family_of
 from .families import known_model as known_model
 from .families.demucs_family import EMBEDDED_DIR as EMBEDDED_DIR
 from .families.demucs_family import import_checkpoint as import_checkpoint
-from .loading import load_network as load_network
+from .network_loader import load_network as load_network
 from .spec import EMBEDDED as EMBEDDED
 from .spec import KnownModel as KnownModel
 from .spec import ModelSpec as ModelSpec

@@ -9,7 +9,7 @@ from tasks.contracts import SeparationSettings
 from tasks.separation.mixture_reader import MixtureReader
 from tasks.separation.models.spec import ModelSpec
 from tasks.separation.on_device import DeviceSeparator
-from tasks.separation.unblend.library import failures_told, load, precision_of
+from tasks.separation.unblend.adapter import failures_told, load, precision_of
 from tasks.separation.unblend.windows import Joiner, Window, windows
 
 if TYPE_CHECKING:
