@@ -1,4 +1,4 @@
-"""Separations held against true stems: how good they are, and how well the blind score knew it."""
+"""Separations held against reference stems: how good they are, and how well the score knew it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from flows.reference_stems import TrueTrack, mixture_of, true_stems_of
+from flows.reference_stems import ReferenceTrack, mixture_of, reference_stems_of
 from tasks.contracts import MaybeFloat, QualityReport, StemSet, Value
 from tasks.errors import IncompleteSeparation, SettingsError, StemwrightError
 from tasks.quality.reference import Agreement, StemTruth, agreement, compare
@@ -116,11 +116,11 @@ def _agreement(stems: Iterable[StemResult]) -> Agreement:
 
 # --- what separates, or has separated -------------------------------------------------------------
 
-Judge = Callable[[TrueTrack, Path], TrackResult]
+Judge = Callable[[ReferenceTrack, Path], TrackResult]
 """Evaluates one track, in a scratch folder that is removed afterwards."""
 
 
-def evaluate_each(tracks: Sequence[TrueTrack], judge: Judge) -> Iterator[TrackResult]:
+def evaluate_each(tracks: Sequence[ReferenceTrack], judge: Judge) -> Iterator[TrackResult]:
     """Evaluate tracks one by one. One that can't be evaluated says why, and stops no other."""
     for track in tracks:
         scratch = Path(tempfile.mkdtemp(prefix="stemwright-evaluate-"))
@@ -138,7 +138,7 @@ def by_separating(prepared: Prepared) -> Judge:
 
     settings = prepared.settings
 
-    def judge(track: TrueTrack, scratch: Path) -> TrackResult:
+    def judge(track: ReferenceTrack, scratch: Path) -> TrackResult:
         from tasks.quality import score_separation
 
         mixture = mixture_of(track, scratch, settings.audio_policy())
@@ -182,7 +182,7 @@ def from_library(library: Library, model: str = "") -> Judge:
         frame = frame[frame["model"] == model]
     newest = {row["track_id"]: row["separation_id"] for row in frame.to_dict("records")}
 
-    def judge(track: TrueTrack, scratch: Path) -> TrackResult:
+    def judge(track: ReferenceTrack, scratch: Path) -> TrackResult:
         from tasks.normalize import identify
 
         if track.mixture is None:
@@ -204,10 +204,10 @@ def from_library(library: Library, model: str = "") -> Judge:
 
 
 def _result(
-    track: TrueTrack, mixture: Mixture, made: StemSet, quality: QualityReport, scratch: Path
+    track: ReferenceTrack, mixture: Mixture, made: StemSet, quality: QualityReport, scratch: Path
 ) -> TrackResult:
     names = [name for name in made.expected if name in track.stems]
-    true = true_stems_of(track, names, mixture, scratch / "true")
+    true = reference_stems_of(track, names, mixture, scratch / "true")
     truth = compare(
         true.paths, made.stems, gain=made.gain * mixture.gain, reference_gains=true.gains
     )

@@ -1,4 +1,4 @@
-"""`stemwright evaluate`: separations held against true stems."""
+"""`stemwright evaluate`: separations held against reference stems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flows.cli.tables import many, number
 
 if TYPE_CHECKING:
     from flows.evaluating import Evaluation, Judge, TrackResult
-    from flows.reference_stems import TrueTrack
+    from flows.reference_stems import ReferenceTrack
     from flows.runner.setup import Prepared
     from tasks.quality.reference import Agreement
 
@@ -27,7 +27,7 @@ def evaluate(
         typer.Argument(
             metavar="MIXTURES_WITH_STEMS",
             help="A folder of tracks as MUSDB18-HQ has them: each a folder with mixture and the "
-            "true stems (drums, bass, other, vocals) as .wav or .flac.",
+            "reference stems (drums, bass, other, vocals) as .wav or .flac.",
             show_default=False,
         ),
     ],
@@ -48,7 +48,7 @@ def evaluate(
     offline: opt.Offline = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Separate mixtures whose true stems are known, and say how good the stems are: SI-SDR, and
+    """Separate mixtures whose reference stems are known, and say how good stems are: SI-SDR, and
     SDR as museval defines it; and how well the score, which doesn't know them, agreed.
 
     Example: stemwright evaluate ~/musdb18hq/test --model htdemucs
@@ -123,7 +123,7 @@ def _kept(folder: Path, library: str, model: str, limit: int) -> Evaluation:
     return found
 
 
-def _followed(found: Evaluation, tracks: list[TrueTrack], judge: Judge) -> Evaluation:
+def _followed(found: Evaluation, tracks: list[ReferenceTrack], judge: Judge) -> Evaluation:
     from flows.evaluating import evaluate_each
 
     try:
@@ -184,7 +184,7 @@ def _show(found: Evaluation) -> None:
         "over seconds) a median of medians, and under it the mean over stems."
     )
     out.print(
-        "Estimated: the SI-SDR that the score gives without the true stems. Error: its mean "
+        "Estimated: the SI-SDR that the score gives without the reference stems. Error: its mean "
         "absolute error."
     )
 
