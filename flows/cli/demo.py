@@ -30,12 +30,7 @@ def demo(library: opt.LibraryDir = "", as_json: opt.AsJson = False) -> None:
                 "The embedded model is small and shows the pipeline; htdemucs is for music."
             )
         run_and_show(
-            opt.parameters(
-                sources=[str(BUNDLED)],
-                library=library,
-                model="embedded",
-                offline=True,
-            ),
+            opt.RunOptions(sources=[str(BUNDLED)], library=library, model="embedded", offline=True),
             as_json=as_json,
             afterwards=look_and_listen,
         )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import typer
 
@@ -24,6 +24,7 @@ from tasks.errors import StemwrightError
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer
 
+    from flows.cli.options import RunOptions
     from flows.runner.setup import Prepared
     from flows.runner.summary import RunSummary
 
@@ -57,7 +58,9 @@ def prepare_prefect() -> None:
         os.environ.setdefault(name, value)
 
 
-def run_catalog(parameters: dict[str, Any], prepared: Prepared, *, as_json: bool) -> RunSummary:
+def run_catalog(
+    options: RunOptions, prepared: Prepared, *, fail_under: float = 0.0, as_json: bool
+) -> RunSummary:
     """Run `separate_catalog` in this process and show how it goes.
 
     Raises:
@@ -67,7 +70,8 @@ def run_catalog(parameters: dict[str, Any], prepared: Prepared, *, as_json: bool
     prepare_prefect()
     try:
         with _terminated_like_interrupted(), _prefect():
-            ended = _run(parameters, prepared, live=err.is_terminal and not as_json)
+            live = err.is_terminal and not as_json
+            ended = _run(options, prepared, fail_under=fail_under, live=live)
     except KeyboardInterrupt:
         stop(
             Exit.INTERRUPTED,
@@ -84,15 +88,21 @@ def run_catalog(parameters: dict[str, Any], prepared: Prepared, *, as_json: bool
     return _summary_of(ended, as_json=as_json)
 
 
-def _run(parameters: dict[str, Any], prepared: Prepared, *, live: bool) -> object:
+def _run(options: RunOptions, prepared: Prepared, *, fail_under: float, live: bool) -> object:
     from flows.cli.progress import Bars, Lines
+    from flows.parameters import CatalogSources
     from flows.runner.progress import followed_by
     from flows.runner.setup import prepared_as
     from flows.separate_catalog import separate_catalog
 
     display = Bars() if live else Lines()
     with display, followed_by(display), prepared_as(prepared):
-        state = separate_catalog(**parameters, return_state=True)
+        state = separate_catalog(
+            CatalogSources(sources=options.sources, limit=options.limit),
+            options.separation,
+            options.control(fail_under=fail_under),
+            return_state=True,
+        )
         return state.result(raise_on_failure=False)
 
 

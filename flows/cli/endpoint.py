@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deployments.endpoint.engines import Engines
     from deployments.endpoint.keys import Keys
     from deployments.endpoint.settings import EndpointSettings
+    from tasks.contracts import Provider
 
 _HOUR_S = 3600.0
 
@@ -124,7 +125,7 @@ def _configured(
     config: Path | None,
     model: str,
     models_dir: str,
-    provider: opt.ProviderOption | None,
+    provider: Provider | None,
     offline: bool,
 ) -> StemwrightSettings:
     from blocks.settings import load_settings
@@ -134,7 +135,7 @@ def _configured(
     settings = load_settings(
         config,
         overrides_of(
-            Separation(model=model, provider=provider.value if provider else "as configured"),
+            Separation(model=model, provider=provider or "as configured"),
             RunControl(models_dir=models_dir, offline=offline),
         ),
     )

@@ -54,13 +54,23 @@ def evaluate(
     Example: stemwright evaluate ~/musdb18hq/test --model htdemucs
     """
     with errors_shown(as_json):
+        from flows.cli.separate import prepare
         from tasks.quality.reference import museval_metrics
 
         museval_metrics()
         if library:
             found = _kept(folder, library, model, limit)
         else:
-            prepared = _prepared(model, config, models_dir, provider, offline)
+            options = opt.RunOptions(
+                sources=["-"],
+                model=model,
+                config=config,
+                models_dir=models_dir,
+                provider=provider,
+                offline=offline,
+            )
+            with busy("looking at the settings and the hardware…"):
+                prepared = prepare(options)
             found = _made(folder, prepared, limit)
         code = _exit_code(found)
         if as_json:
@@ -68,27 +78,6 @@ def evaluate(
         else:
             _show(found)
         raise typer.Exit(code)
-
-
-def _prepared(
-    model: str,
-    config: Path | None,
-    models_dir: str,
-    provider: opt.ProviderOption | None,
-    offline: bool,
-) -> Prepared:
-    from flows.cli.separate import prepare
-
-    parameters = opt.parameters(
-        sources=["-"],
-        model=model,
-        config=config,
-        models_dir=models_dir,
-        provider=provider,
-        offline=offline,
-    )
-    with busy("looking at the settings and the hardware…"):
-        return prepare(parameters)
 
 
 def _made(folder: Path, prepared: Prepared, limit: int) -> Evaluation:

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from tasks.contracts import Verdict
+from tasks.contracts import BitDepth, Provider, StemFormat, Verdict, Workload
 from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
+    from flows.parameters import RunControl, Separation
     from tasks.recording import Library
-
-
-class ProviderOption(StrEnum):
-    auto = "auto"
-    local_gpu = "local_gpu"
-    cloud = "cloud"
-    local_cpu = "local_cpu"
-
-
-class WorkloadOption(StrEnum):
-    realtime = "realtime"
-    batch = "batch"
-    development = "development"
-    budget = "budget"
-
-
-class FormatOption(StrEnum):
-    flac = "flac"
-    wav = "wav"
-
-
-class DepthOption(StrEnum):
-    d16 = "16"
-    d24 = "24"
-    d32f = "32f"
 
 
 Sources = Annotated[
@@ -84,10 +63,10 @@ Stems = Annotated[
     str, typer.Option("--stems", metavar="NAMES", help="Keep only these, e.g. vocals,drums.")
 ]
 ProviderChoice = Annotated[
-    ProviderOption | None, typer.Option("--provider", help=r"The engine. \[default: auto]")
+    Provider | None, typer.Option("--provider", help=r"The engine. \[default: auto]")
 ]
 WorkloadChoice = Annotated[
-    WorkloadOption | None, typer.Option("--workload", help="What matters when choosing the engine.")
+    Workload | None, typer.Option("--workload", help="What matters when choosing the engine.")
 ]
 Deadline = Annotated[
     float,
@@ -100,10 +79,10 @@ Deadline = Annotated[
     ),
 ]
 Format = Annotated[
-    FormatOption | None, typer.Option("--format", help=r"Of the stems. \[default: flac]")
+    StemFormat | None, typer.Option("--format", help=r"Of the stems. \[default: flac]")
 ]
 Depth = Annotated[
-    DepthOption | None,
+    BitDepth | None,
     typer.Option("--bit-depth", help=r"Of the stems; 32f needs wav. \[default: 24]"),
 ]
 Jobs = Annotated[
@@ -124,52 +103,81 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use no network.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-def parameters(
-    *,
-    sources: list[str],
-    library: str = "",
-    config: Path | None = None,
-    model: str = "",
-    models_dir: str = "",
-    stems: str = "",
-    provider: ProviderOption | None = None,
-    workload: WorkloadOption | None = None,
-    deadline: float = 0.0,
-    format: FormatOption | None = None,
-    bit_depth: DepthOption | None = None,
-    jobs: int = 0,
-    limit: int = 0,
-    retry_failed: bool = False,
-    force: bool = False,
-    offline: bool = False,
-    fail_under: float = 0.0,
-) -> dict[str, Any]:
-    """The command's options as the parameters of `separate_catalog`."""
-    from flows.parameters import CatalogSources, RunControl, Separation
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `separate` and `plan` are told alike; other commands are told some of it."""
 
-    unset = "as configured"
-    return {
-        "tracks": CatalogSources(sources=sources, limit=limit),
-        "separation": Separation(
-            library=library,
-            model=model,
-            stems=[name.strip() for name in stems.split(",") if name.strip()],
-            provider=provider.value if provider else unset,
-            workload=workload.value if workload else unset,
-            deadline_s=deadline,
-            format=format.value if format else unset,
-            bit_depth=bit_depth.value if bit_depth else unset,
-        ),
-        "control": RunControl(
-            jobs=jobs,
-            force=force,
-            retry_failed=retry_failed,
-            offline=offline,
+    sources: Sources
+    library: LibraryDir = ""
+    config: Config = None
+    model: Model = ""
+    models_dir: ModelsDir = ""
+    stems: Stems = ""
+    provider: ProviderChoice = None
+    workload: WorkloadChoice = None
+    deadline: Deadline = 0.0
+    format: Format = None
+    bit_depth: Depth = None
+    jobs: Jobs = 0
+    limit: Limit = 0
+    retry_failed: RetryFailed = False
+    force: Force = False
+    offline: Offline = False
+
+    @property
+    def separation(self) -> Separation:
+        """What to make of the tracks, and where to put it, as the flows are told."""
+        from flows.parameters import Separation
+
+        unset: Literal["as configured"] = "as configured"
+        return Separation(
+            library=self.library,
+            model=self.model,
+            stems=[name.strip() for name in self.stems.split(",") if name.strip()],
+            provider=self.provider or unset,
+            workload=self.workload or unset,
+            deadline_s=self.deadline,
+            format=self.format or unset,
+            bit_depth=self.bit_depth or unset,
+        )
+
+    def control(self, *, fail_under: float = 0.0) -> RunControl:
+        """How to run, as the flows are told."""
+        from flows.parameters import RunControl
+
+        return RunControl(
+            jobs=self.jobs,
+            force=self.force,
+            retry_failed=self.retry_failed,
+            offline=self.offline,
             fail_under=fail_under,
-            config=str(config) if config else "",
-            models_dir=models_dir,
-        ),
-    }
+            config=str(self.config) if self.config else "",
+            models_dir=self.models_dir,
+        )
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let Typer ask for each field of `RunOptions` in place of a command's first parameter."""
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(RunOptions)
+    ]
+    own = [*signature(command, eval_str=True).parameters.values()][1:]
+
+    @wraps(command)
+    def spread(**given: Any) -> None:
+        options = RunOptions(**{name: given.pop(name) for name in hints})
+        command(options, **given)
+
+    parameters = [*shared, *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own)]
+    spread.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return spread
 
 
 def open_library(given: str, config: Path | None, *, there: bool = False) -> Library:

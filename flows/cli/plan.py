@@ -22,58 +22,24 @@ PARTS = {
 }
 
 
-def plan(
-    sources: opt.Sources,
-    library: opt.LibraryDir = "",
-    config: opt.Config = None,
-    model: opt.Model = "",
-    models_dir: opt.ModelsDir = "",
-    stems: opt.Stems = "",
-    provider: opt.ProviderChoice = None,
-    workload: opt.WorkloadChoice = None,
-    deadline: opt.Deadline = 0.0,
-    format: opt.Format = None,
-    bit_depth: opt.Depth = None,
-    jobs: opt.Jobs = 0,
-    limit: opt.Limit = 0,
-    retry_failed: opt.RetryFailed = False,
-    force: opt.Force = False,
-    offline: opt.Offline = False,
-    as_json: opt.AsJson = False,
-) -> None:
+@opt.with_run_options
+def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
     """Show what `separate` would do with the same arguments: tracks, engine, time, disk, cost.
 
     Example: stemwright plan ~/Music/album --library ./library
     """
     with errors_shown(as_json):
-        parameters = opt.parameters(
-            sources=sources,
-            library=library,
-            config=config,
-            model=model,
-            models_dir=models_dir,
-            stems=stems,
-            provider=provider,
-            workload=workload,
-            deadline=deadline,
-            format=format,
-            bit_depth=bit_depth,
-            jobs=jobs,
-            limit=limit,
-            retry_failed=retry_failed,
-            force=force,
-            offline=offline,
-        )
         from flows.cli.separate import prepare
         from flows.planning import make_plan
         from tasks.sources import read_catalog
 
-        prepared = prepare(parameters)
+        prepared = prepare(options)
+        offline, limit = prepared.settings.engine.offline, options.limit or None
         made = make_plan(
-            read_catalog(sources, offline=prepared.settings.engine.offline, limit=limit or None),
+            read_catalog(options.sources, offline=offline, limit=limit),
             prepared,
-            force=force,
-            retry_failed=retry_failed,
+            force=options.force,
+            retry_failed=options.retry_failed,
         )
         if as_json:
             print_json(made.model_dump(mode="json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,23 +20,9 @@ SHOWN = 50
 """Rows of a table on the terminal; the library has them all."""
 
 
+@opt.with_run_options
 def separate(
-    sources: opt.Sources,
-    library: opt.LibraryDir = "",
-    config: opt.Config = None,
-    model: opt.Model = "",
-    models_dir: opt.ModelsDir = "",
-    stems: opt.Stems = "",
-    provider: opt.ProviderChoice = None,
-    workload: opt.WorkloadChoice = None,
-    deadline: opt.Deadline = 0.0,
-    format: opt.Format = None,
-    bit_depth: opt.Depth = None,
-    jobs: opt.Jobs = 0,
-    limit: opt.Limit = 0,
-    retry_failed: opt.RetryFailed = False,
-    force: opt.Force = False,
-    offline: opt.Offline = False,
+    options: opt.RunOptions,
     fail_under: Annotated[
         float,
         typer.Option(
@@ -57,40 +43,22 @@ def separate(
     Example: stemwright separate ~/Music/album --library ./library --model htdemucs
     """
     with errors_shown(as_json):
-        parameters = opt.parameters(
-            sources=sources,
-            library=library,
-            config=config,
-            model=model,
-            models_dir=models_dir,
-            stems=stems,
-            provider=provider,
-            workload=workload,
-            deadline=deadline,
-            format=format,
-            bit_depth=bit_depth,
-            jobs=jobs,
-            limit=limit,
-            retry_failed=retry_failed,
-            force=force,
-            offline=offline,
-            fail_under=fail_under,
-        )
-        run_and_show(parameters, as_json=as_json)
+        run_and_show(options, fail_under=fail_under, as_json=as_json)
 
 
 def run_and_show(
-    parameters: dict[str, Any],
+    options: opt.RunOptions,
     *,
+    fail_under: float = 0.0,
     as_json: bool,
     afterwards: Callable[[RunSummary], None] | None = None,
 ) -> None:
     """Run the flow, print its results, and exit with its code."""
     with busy("looking at the settings and the hardware…"):
-        prepared = prepare(parameters)
+        prepared = prepare(options)
     from flows.cli.embedded import run_catalog
 
-    summary = run_catalog(parameters, prepared, as_json=as_json)
+    summary = run_catalog(options, prepared, fail_under=fail_under, as_json=as_json)
     if as_json:
         print_json(summary.model_dump(mode="json") | {"exit_code": summary.exit_code})
     else:
@@ -100,14 +68,14 @@ def run_and_show(
     raise typer.Exit(summary.exit_code)
 
 
-def prepare(parameters: dict[str, Any]) -> Prepared:
+def prepare(options: opt.RunOptions) -> Prepared:
     """Find what is wrong with the settings before Prefect is even imported, and make the engine."""
     from flows.runner import setup
 
-    settings = setup.read_settings(parameters["separation"], parameters["control"])
+    settings = setup.read_settings(options.separation, options.control())
     set_up_logging(settings.logging.level)
     prepared = setup.prepare(settings)
-    _refuse_missing(parameters["tracks"].sources)
+    _refuse_missing(options.sources)
     return prepared
 
 
