@@ -1,4 +1,4 @@
-"""Separations held against true stems: how good they are, and how well the blind score knew it."""
+"""Separations against reference stems: how good they are, and how well the score knew it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from flows.reference_stems import TrueTrack, mixture_of, true_stems_of
+from flows.reference_stems import ReferenceTrack, mixture_of, reference_stems_of
 from tasks.contracts import MaybeFloat, QualityReport, StemSet, Value
 from tasks.errors import IncompleteSeparation, SettingsError, StemwrightError
 from tasks.quality.reference import Agreement, StemTruth, agreement, compare
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StemResult(Value):
-    """A stem: the truth (`sdr_db`, `si_sdr_db`) beside what was estimated without it."""
+    """A stem: what it is against its reference beside what was estimated without one."""
 
     sdr_db: MaybeFloat = None
     si_sdr_db: MaybeFloat = None
@@ -116,29 +116,29 @@ def _agreement(stems: Iterable[StemResult]) -> Agreement:
 
 # --- what separates, or has separated -------------------------------------------------------------
 
-Judge = Callable[[TrueTrack, Path], TrackResult]
+Evaluator = Callable[[ReferenceTrack, Path], TrackResult]
 """Evaluates one track, in a scratch folder that is removed afterwards."""
 
 
-def evaluate_each(tracks: Sequence[TrueTrack], judge: Judge) -> Iterator[TrackResult]:
+def evaluate_each(tracks: Sequence[ReferenceTrack], evaluate: Evaluator) -> Iterator[TrackResult]:
     """Evaluate tracks one by one. One that can't be evaluated says why, and stops no other."""
     for track in tracks:
         scratch = Path(tempfile.mkdtemp(prefix="stemwright-evaluate-"))
         try:
-            yield judge(track, scratch)
+            yield evaluate(track, scratch)
         except StemwrightError as error:
             yield TrackResult(track=track.name, error=f"{error.cause} {error.remedy}".strip())
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def by_separating(prepared: Prepared) -> Judge:
-    """Separates each track with the model and engine chosen, as a run would."""
+def by_separating(prepared: Prepared) -> Evaluator:
+    """Separate each track with the model and engine chosen, as a run would."""
     from tasks.separation.request import SeparationRequest
 
     settings = prepared.settings
 
-    def judge(track: TrueTrack, scratch: Path) -> TrackResult:
+    def evaluate(track: ReferenceTrack, scratch: Path) -> TrackResult:
         from tasks.quality import score_separation
 
         mixture = mixture_of(track, scratch, settings.audio_policy())
@@ -163,11 +163,11 @@ def by_separating(prepared: Prepared) -> Judge:
         prepared.engine.release(mixture.track_id)
         return _result(track, mixture, made, quality, scratch)
 
-    return judge
+    return evaluate
 
 
-def from_library(library: Library, model: str = "") -> Judge:
-    """Takes each track's newest separation (by `model`, if named) from a library.
+def from_library(library: Library, model: str = "") -> Evaluator:
+    """Take each track's newest separation (by `model`, if named) from a library.
 
     Raises:
         SettingsError: The library isn't a folder on this machine.
@@ -182,7 +182,7 @@ def from_library(library: Library, model: str = "") -> Judge:
         frame = frame[frame["model"] == model]
     newest = {row["track_id"]: row["separation_id"] for row in frame.to_dict("records")}
 
-    def judge(track: TrueTrack, scratch: Path) -> TrackResult:
+    def evaluate(track: ReferenceTrack, scratch: Path) -> TrackResult:
         from tasks.normalize import identify
 
         if track.mixture is None:
@@ -200,16 +200,19 @@ def from_library(library: Library, model: str = "") -> Judge:
         made = report.stem_set.model_copy(update={"stems": stems})
         return _result(track, report.mixture, made, report.quality, scratch)
 
-    return judge
+    return evaluate
 
 
 def _result(
-    track: TrueTrack, mixture: Mixture, made: StemSet, quality: QualityReport, scratch: Path
+    track: ReferenceTrack, mixture: Mixture, made: StemSet, quality: QualityReport, scratch: Path
 ) -> TrackResult:
     names = [name for name in made.expected if name in track.stems]
-    true = true_stems_of(track, names, mixture, scratch / "true")
+    reference = reference_stems_of(track, names, mixture, scratch / "reference")
     truth = compare(
-        true.paths, made.stems, gain=made.gain * mixture.gain, reference_gains=true.gains
+        reference.paths,
+        made.stems,
+        gain=made.gain * mixture.gain,
+        reference_gains=reference.gains,
     )
     return TrackResult(
         track=track.name,

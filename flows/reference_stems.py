@@ -1,4 +1,4 @@
-"""Folders of mixtures with their true stems, as MUSDB18-HQ has them."""
+"""Folders of mixtures with their reference stems, as MUSDB18-HQ has them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ BLOCK = 1 << 18
 """Frames held at a time when a mixture is made of its stems."""
 
 
-class TrueTrack(Value):
-    """A track with its true stems. Without a mixture file, the stems' sum stands for it."""
+class ReferenceTrack(Value):
+    """A track with its reference stems. Without a mixture file, the stems' sum stands for it."""
 
     name: str
     mixture: Path | None
     stems: dict[str, Path]
 
 
-class TrueStems(Value):
-    """True stems of the mixture's shape, and what those that had to be changed were scaled by."""
+class ReferenceStems(Value):
+    """Stems of the mixture's shape, and what those that had to be changed were scaled by."""
 
     paths: dict[str, Path]
     gains: dict[str, float]
 
 
-def find_tracks(folder: Path, stems: Sequence[str]) -> list[TrueTrack]:
+def find_tracks(folder: Path, stems: Sequence[str]) -> list[ReferenceTrack]:
     """Every folder under this one (itself included) that holds files named after stems.
 
     MUSDB18-HQ's `train` and `test` are folders like any other.
@@ -58,13 +58,13 @@ def find_tracks(folder: Path, stems: Sequence[str]) -> list[TrueTrack]:
     return found
 
 
-def _track_in(place: Path, root: Path, stems: Sequence[str]) -> TrueTrack | None:
+def _track_in(place: Path, root: Path, stems: Sequence[str]) -> ReferenceTrack | None:
     files = {name: path for name in (MIXTURE, *stems) if (path := _file(place, name))}
     mixture = files.pop(MIXTURE, None)
     if not files or (mixture is None and len(files) < 2):
         return None
     name = place.relative_to(root).as_posix() if place != root else place.resolve().name
-    return TrueTrack(name=name, mixture=mixture, stems=files)
+    return ReferenceTrack(name=name, mixture=mixture, stems=files)
 
 
 def _file(place: Path, name: str) -> Path | None:
@@ -72,7 +72,7 @@ def _file(place: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def mixture_of(track: TrueTrack, folder: Path, policy: AudioPolicy) -> Mixture:
+def mixture_of(track: ReferenceTrack, folder: Path, policy: AudioPolicy) -> Mixture:
     """The track's mixture, normalized as any source is, in `folder`.
 
     Raises:
@@ -95,7 +95,7 @@ def _normalized(path: Path, title: str, folder: Path, policy: AudioPolicy) -> Mi
     return normalize(audio, folder, policy)
 
 
-def _summed(track: TrueTrack, path: Path) -> Path:
+def _summed(track: ReferenceTrack, path: Path) -> Path:
     """The stems' sum as a 32-bit float WAV, made in blocks."""
     files = [sf.SoundFile(stem) for stem in track.stems.values()]
     try:
@@ -126,10 +126,10 @@ def _sums(
         yield np.sum(blocks, axis=0, dtype=np.float32)
 
 
-def true_stems_of(
-    track: TrueTrack, names: Sequence[str], mixture: Mixture, folder: Path
-) -> TrueStems:
-    """The true stems in the mixture's rate and channels: as they are, or normalized the same way.
+def reference_stems_of(
+    track: ReferenceTrack, names: Sequence[str], mixture: Mixture, folder: Path
+) -> ReferenceStems:
+    """Return the stems in the mixture's rate and channels: as they are, or normalized alike.
 
     Raises:
         InputError: One isn't sound.
@@ -143,7 +143,7 @@ def true_stems_of(
             made = _normalized(path, f"{track.name}, {name}", folder / name, policy)
             path, gains[name] = made.path, made.gain
         paths[name] = path
-    return TrueStems(paths=paths, gains=gains)
+    return ReferenceStems(paths=paths, gains=gains)
 
 
 def _shape(path: Path, track: str) -> tuple[int, int]:
