@@ -1,4 +1,4 @@
-"""Separations against reference stems: how good they are, and how well the score knew it."""
+"""Separations held against reference stems: how good they are, and how well the score knew it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StemResult(Value):
-    """A stem: what it is against its reference beside what was estimated without one."""
+    """A stem: the truth (`sdr_db`, `si_sdr_db`) beside what was estimated without it."""
 
     sdr_db: MaybeFloat = None
     si_sdr_db: MaybeFloat = None
@@ -207,12 +207,9 @@ def _result(
     track: ReferenceTrack, mixture: Mixture, made: StemSet, quality: QualityReport, scratch: Path
 ) -> TrackResult:
     names = [name for name in made.expected if name in track.stems]
-    reference = reference_stems_of(track, names, mixture, scratch / "reference")
+    true = reference_stems_of(track, names, mixture, scratch / "true")
     truth = compare(
-        reference.paths,
-        made.stems,
-        gain=made.gain * mixture.gain,
-        reference_gains=reference.gains,
+        true.paths, made.stems, gain=made.gain * mixture.gain, reference_gains=true.gains
     )
     return TrackResult(
         track=track.name,

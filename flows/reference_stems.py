@@ -28,7 +28,7 @@ class ReferenceTrack(Value):
 
 
 class ReferenceStems(Value):
-    """Stems of the mixture's shape, and what those that had to be changed were scaled by."""
+    """Reference stems of the mixture's shape, and what those that were changed were scaled by."""
 
     paths: dict[str, Path]
     gains: dict[str, float]
@@ -52,7 +52,7 @@ def find_tracks(folder: Path, stems: Sequence[str]) -> list[ReferenceTrack]:
     found = [track for place in places if (track := _track_in(place, folder, stems))]
     if not found:
         raise SettingsError(
-            f"no folder in {folder} holds true stems.",
+            f"no folder in {folder} holds reference stems.",
             remedy=f"A track is a folder with {', '.join(stems)} as .wav or .flac.",
         )
     return found
@@ -109,7 +109,7 @@ def _summed(track: ReferenceTrack, path: Path) -> Path:
             for block in _sums(files):
                 out.write(block)
     except sf.LibsndfileError as error:
-        raise CorruptAudio("a true stem can't be decoded.", track=track.name) from error
+        raise CorruptAudio("a reference stem can't be decoded.", track=track.name) from error
     finally:
         for file in files:
             file.close()
@@ -129,7 +129,7 @@ def _sums(
 def reference_stems_of(
     track: ReferenceTrack, names: Sequence[str], mixture: Mixture, folder: Path
 ) -> ReferenceStems:
-    """Return the stems in the mixture's rate and channels: as they are, or normalized alike.
+    """Return the reference stems in the mixture's rate and channels, normalized where they need it.
 
     Raises:
         InputError: One isn't sound.

@@ -27,7 +27,7 @@ def evaluate(
         typer.Argument(
             metavar="MIXTURES_WITH_STEMS",
             help="A folder of tracks as MUSDB18-HQ has them: each a folder with mixture and the "
-            "true stems (drums, bass, other, vocals) as .wav or .flac.",
+            "reference stems (drums, bass, other, vocals) as .wav or .flac.",
             show_default=False,
         ),
     ],
@@ -48,7 +48,7 @@ def evaluate(
     offline: opt.Offline = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Separate mixtures whose true stems are known, and say how good the stems are: SI-SDR, and
+    """Separate mixtures whose reference stems are known, and say how good stems are: SI-SDR, and
     SDR as museval defines it; and how well the score, which doesn't know them, agreed.
 
     Example: stemwright evaluate ~/musdb18hq/test --model htdemucs
@@ -173,7 +173,7 @@ def _show(found: Evaluation) -> None:
         "over seconds) a median of medians, and under it the mean over stems."
     )
     out.print(
-        "Estimated: the SI-SDR that the score gives without the true stems. Error: its mean "
+        "Estimated: the SI-SDR that the score gives without the reference stems. Error: its mean "
         "absolute error."
     )
 

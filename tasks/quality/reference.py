@@ -25,7 +25,7 @@ PIECE_S = 20
 
 
 class StemTruth(Value):
-    """One stem against the true one. Null where the true stem, or the estimate, is silent.
+    """One stem against the true one. Null where the reference stem, or the estimate, is silent.
 
     `sdr_db` is the median over `frames` frames of one second.
     """

@@ -198,7 +198,7 @@ def test_tracks_are_folders_at_any_depth(musdb: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "vocals.wav").write_bytes(b"")
-    with pytest.raises(SettingsError, match="holds true stems"):
+    with pytest.raises(SettingsError, match="holds reference stems"):
         find_tracks(tmp_path, STEMS)
 
 
