@@ -116,29 +116,29 @@ def _agreement(stems: Iterable[StemResult]) -> Agreement:
 
 # --- what separates, or has separated -------------------------------------------------------------
 
-Judge = Callable[[ReferenceTrack, Path], TrackResult]
+Evaluator = Callable[[ReferenceTrack, Path], TrackResult]
 """Evaluates one track, in a scratch folder that is removed afterwards."""
 
 
-def evaluate_each(tracks: Sequence[ReferenceTrack], judge: Judge) -> Iterator[TrackResult]:
+def evaluate_each(tracks: Sequence[ReferenceTrack], evaluate: Evaluator) -> Iterator[TrackResult]:
     """Evaluate tracks one by one. One that can't be evaluated says why, and stops no other."""
     for track in tracks:
         scratch = Path(tempfile.mkdtemp(prefix="stemwright-evaluate-"))
         try:
-            yield judge(track, scratch)
+            yield evaluate(track, scratch)
         except StemwrightError as error:
             yield TrackResult(track=track.name, error=f"{error.cause} {error.remedy}".strip())
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def by_separating(prepared: Prepared) -> Judge:
-    """Separates each track with the model and engine chosen, as a run would."""
+def by_separating(prepared: Prepared) -> Evaluator:
+    """Separate each track with the model and engine chosen, as a run would."""
     from tasks.separation.request import SeparationRequest
 
     settings = prepared.settings
 
-    def judge(track: ReferenceTrack, scratch: Path) -> TrackResult:
+    def evaluate(track: ReferenceTrack, scratch: Path) -> TrackResult:
         from tasks.quality import score_separation
 
         mixture = mixture_of(track, scratch, settings.audio_policy())
@@ -163,11 +163,11 @@ def by_separating(prepared: Prepared) -> Judge:
         prepared.engine.release(mixture.track_id)
         return _result(track, mixture, made, quality, scratch)
 
-    return judge
+    return evaluate
 
 
-def from_library(library: Library, model: str = "") -> Judge:
-    """Takes each track's newest separation (by `model`, if named) from a library.
+def from_library(library: Library, model: str = "") -> Evaluator:
+    """Take each track's newest separation (by `model`, if named) from a library.
 
     Raises:
         SettingsError: The library isn't a folder on this machine.
@@ -182,7 +182,7 @@ def from_library(library: Library, model: str = "") -> Judge:
         frame = frame[frame["model"] == model]
     newest = {row["track_id"]: row["separation_id"] for row in frame.to_dict("records")}
 
-    def judge(track: ReferenceTrack, scratch: Path) -> TrackResult:
+    def evaluate(track: ReferenceTrack, scratch: Path) -> TrackResult:
         from tasks.normalize import identify
 
         if track.mixture is None:
@@ -200,7 +200,7 @@ def from_library(library: Library, model: str = "") -> Judge:
         made = report.stem_set.model_copy(update={"stems": stems})
         return _result(track, report.mixture, made, report.quality, scratch)
 
-    return judge
+    return evaluate
 
 
 def _result(

@@ -16,6 +16,27 @@ Workload = Literal["as configured", "realtime", "batch", "development", "budget"
 FileFormat = Literal["as configured", "flac", "wav"]
 BitDepth = Literal["as configured", "16", "24", "32f"]
 
+LibraryUrl = Annotated[
+    str,
+    Field(
+        title="Library",
+        description="A folder or an object-store URL. Empty: as configured (./library).",
+    ),
+]
+ConfigFile = Annotated[
+    str,
+    Field(
+        title="Configuration file",
+        description="Path of a stemwright.yaml on the worker. Empty: ./stemwright.yaml if there.",
+    ),
+]
+SettingsBlock = Annotated[
+    str,
+    Field(
+        title="Settings block",
+        description="A Prefect block to take settings from, such as cloud-separation-api/prod.",
+    ),
+]
 # An empty path would be the worker's own folder.
 NotEmpty = Annotated[str, Field(min_length=1)]
 
@@ -63,11 +84,7 @@ class CatalogSources(Parameters):
 class Separation(Parameters):
     """What to make of it, and where to put it."""
 
-    library: str = Field(
-        default="",
-        title="Library",
-        description="A folder or an object-store URL. Empty: as configured (./library).",
-    )
+    library: LibraryUrl = ""
     model: str = Field(
         default="",
         title="Model",
@@ -124,19 +141,11 @@ class RunControl(Parameters):
         title="Fail under",
         description="End as Failed when a track's score is under this; 0 is off.",
     )
-    config: str = Field(
-        default="",
-        title="Configuration file",
-        description="Path of a stemwright.yaml on the worker. Empty: ./stemwright.yaml if there.",
-    )
+    config: ConfigFile = ""
     models_dir: str = Field(
         default="", title="Models folder", description="On the worker. Empty: as configured."
     )
-    settings_block: str = Field(
-        default="",
-        title="Settings block",
-        description="A Prefect block to take settings from, such as cloud-separation-api/prod.",
-    )
+    settings_block: SettingsBlock = ""
 
 
 def overrides_of(separation: Separation, control: RunControl) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tasks.errors import SourceRefused, StemwrightError
 from tasks.known_tracks import KnownTracks
 from tasks.outcome import Failed, Skipped
 from tasks.recording import Library
+from tasks.separation.routing import Candidate
 
 KEPT = 10_000
 
@@ -43,18 +44,6 @@ class PlannedTrack(BaseModel):
     why: str = ""
 
 
-class PlannedEngine(BaseModel):
-    """An engine that was considered: `first` takes the tracks, `next` takes over, `after_oom` takes
-    over from a GPU out of memory, `paused` may come back, `blocked` is out; and why.
-    """
-
-    name: str
-    engine: str
-    device: str
-    part: str
-    why: str
-
-
 class Plan(BaseModel):
     """What `separate` would do with the same arguments."""
 
@@ -65,7 +54,7 @@ class Plan(BaseModel):
     provider: str = "local"
     device: str
     reasons: list[str]
-    engines: list[PlannedEngine] = []
+    engines: tuple[Candidate, ...] = ()
     found: int = 0
     to_separate: int = 0
     already: int = 0
@@ -100,7 +89,7 @@ def make_plan(
         provider=route.provider,
         device=route.device,
         reasons=list(route.reasons),
-        engines=[PlannedEngine(**one.model_dump()) for one in route.candidates],
+        engines=route.candidates,
         speed=speed,
         speed_measured=measured,
         free_bytes=_free(library),

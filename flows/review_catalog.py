@@ -12,7 +12,7 @@ from prefect.states import Completed
 from pydantic import Field, field_validator
 
 from blocks.settings import load_settings
-from flows.parameters import Parameters
+from flows.parameters import ConfigFile, LibraryUrl, Parameters, SettingsBlock
 from flows.review_page import flagged_rows, review_page
 from flows.reviewing import Period, ReviewSummary, review
 from flows.runner.artifacts import kept_quiet
@@ -22,21 +22,9 @@ from tasks.recording import Library
 class ReviewedLibrary(Parameters):
     """Which library."""
 
-    library: str = Field(
-        default="",
-        title="Library",
-        description="A folder or an object-store URL. Empty: as configured (./library).",
-    )
-    config: str = Field(
-        default="",
-        title="Configuration file",
-        description="Path of a stemwright.yaml on the worker. Empty: ./stemwright.yaml if there.",
-    )
-    settings_block: str = Field(
-        default="",
-        title="Settings block",
-        description="A Prefect block to take settings from, such as cloud-separation-api/prod.",
-    )
+    library: LibraryUrl = ""
+    config: ConfigFile = ""
+    settings_block: SettingsBlock = ""
     write: bool = Field(
         default=True,
         title="Update the calibration",

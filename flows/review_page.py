@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from flows.markdown import escaped, rounded
 from flows.reviewing import Drift, ReviewSummary
 from tasks.quality.drift import Shift
 
@@ -82,8 +82,8 @@ def flagged_rows(summary: ReviewSummary) -> list[dict[str, Any]]:
             "genre": track.genre,
             "verdict": track.verdict,
             "was": track.was,
-            "score": "" if track.score is None else f"{track.score:.2f}",
-            "percentile": "" if track.percentile is None else f"{track.percentile:.0f}",
+            "score": rounded(track.score, 2),
+            "percentile": rounded(track.percentile, 0),
             "of": track.population,
             "why": ", ".join(track.reasons),
         }
@@ -93,8 +93,3 @@ def flagged_rows(summary: ReviewSummary) -> list[dict[str, Any]]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def escaped(text: str) -> str:
-    """Another's text where markdown is read."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", text)

@@ -15,7 +15,7 @@ from flows.cli.console import Exit, busy, complain, err, errors_shown, out, plai
 from flows.cli.tables import many, number
 
 if TYPE_CHECKING:
-    from flows.evaluating import Evaluation, Judge, TrackResult
+    from flows.evaluating import Evaluation, Evaluator, TrackResult
     from flows.reference_stems import ReferenceTrack
     from flows.runner.setup import Prepared
     from tasks.quality.reference import Agreement
@@ -112,11 +112,11 @@ def _kept(folder: Path, library: str, model: str, limit: int) -> Evaluation:
     return found
 
 
-def _followed(found: Evaluation, tracks: list[ReferenceTrack], judge: Judge) -> Evaluation:
+def _followed(found: Evaluation, tracks: list[ReferenceTrack], evaluator: Evaluator) -> Evaluation:
     from flows.evaluating import evaluate_each
 
     try:
-        for track in evaluate_each(tracks, judge):
+        for track in evaluate_each(tracks, evaluator):
             found.tracks.append(track)
             _tell(track, len(found.tracks), len(tracks))
     except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from flows.markdown import escaped, rounded
 from flows.runner.summary import RunSummary, by_words
 from tasks.contracts import QualityReport, Reason, StemQuality, TrackReport
 
@@ -94,11 +95,11 @@ def write_results_table(summary: RunSummary) -> None:
             "track": line.label,
             "status": line.status,
             "verdict": line.verdict or "",
-            "score": _rounded(line.score, 2),
-            "SI-SDR, est. dB": _rounded(line.estimated_si_sdr_db, 1),
-            "× real time": _rounded(line.realtime_factor, 1),
+            "score": rounded(line.score, 2),
+            "SI-SDR, est. dB": rounded(line.estimated_si_sdr_db, 1),
+            "× real time": rounded(line.realtime_factor, 1),
             "by": by_words(line.provider) if line.provider else "",
-            "cost, $": _rounded(line.cost_usd or None, 3),
+            "cost, $": rounded(line.cost_usd or None, 3),
             "why": ", ".join(line.reasons),
         }
         for line in lines[:ROWS]
@@ -109,10 +110,6 @@ def write_results_table(summary: RunSummary) -> None:
                 rows, key="separation-results", description=f"{summary.headline} {summary.library}"
             )
         )
-
-
-def _rounded(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:z.{digits}f}"
 
 
 class FlaggedPages:
@@ -165,8 +162,8 @@ def flagged_page(report: TrackReport, folder: str) -> str:
     """What is wrong with a separation, stem by stem, with the seconds to listen to."""
     quality = report.quality
     lines = [
-        f"# {_escaped(report.label)}",
-        f"**{quality.verdict}**, score {_rounded(quality.score, 2) or '–'}, estimated SI-SDR "
+        f"# {escaped(report.label)}",
+        f"**{quality.verdict}**, score {rounded(quality.score, 2) or '–'}, estimated SI-SDR "
         f"{_interval(quality) or '–'} dB. Model {report.stem_set.model}, "
         f"{report.duration_s:.0f} s on {report.stem_set.device}.",
         "",
@@ -175,8 +172,8 @@ def flagged_page(report: TrackReport, folder: str) -> str:
     ]
     for name, stem in quality.stems.items():
         lines.append(
-            f"| {name} | {stem.verdict} | {_rounded(stem.score, 2)} | "
-            f"{_interval(stem)} | {_rounded(stem.bleed_db, 1)} |"
+            f"| {name} | {stem.verdict} | {rounded(stem.score, 2)} | "
+            f"{_interval(stem)} | {rounded(stem.bleed_db, 1)} |"
         )
     lines += ["", "## Why", ""]
     details = [*quality.details, *(d for stem in quality.stems.values() for d in stem.details)]
@@ -191,9 +188,9 @@ def flagged_page(report: TrackReport, folder: str) -> str:
 def _interval(quality: QualityReport | StemQuality) -> str:
     """The estimated SI-SDR with its interval: "7.1 (4…10)"."""
     middle, low, high = (
-        _rounded(quality.estimated_si_sdr_db, 1),
-        _rounded(quality.estimated_si_sdr_low_db, 0),
-        _rounded(quality.estimated_si_sdr_high_db, 0),
+        rounded(quality.estimated_si_sdr_db, 1),
+        rounded(quality.estimated_si_sdr_low_db, 0),
+        rounded(quality.estimated_si_sdr_high_db, 0),
     )
     return f"{middle} ({low}…{high})" if low and high else middle
 
@@ -210,7 +207,3 @@ def _listed(reasons: Iterable[Reason]) -> list[str]:
         )
         lines.append(f"- {stem_name}`{reason.code}`: {reason.sentence}{where}")
     return lines
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", text)

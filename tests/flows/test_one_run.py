@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 import soundfile
 
+from flows.runner.summary import TrackLine
 from tasks.contracts import STEMS
+from tasks.recording import TrackRow
 from tests.flows.studio import (
     RATE,
     STAGES,
@@ -144,6 +146,16 @@ def test_a_row_says_what_its_report_says(ran: Ran) -> None:
     stems = pd.read_parquet(ran.library / "reports/stems")
     for _, stem in stems.iterrows():
         assert (ran.library / stem["path"]).is_file()
+
+
+def test_a_line_of_the_summary_has_the_columns_names(ran: Ran) -> None:
+    assert set(TrackLine.model_fields) - {"label", "status", "folder"} <= set(TrackRow.model_fields)
+    tracks = pd.read_parquet(ran.library / "reports/tracks").set_index("track_id")
+    for line in ran.summary.tracks:
+        assert line.score == pytest.approx(tracks.loc[str(line.track_id), "score"])
+        assert line.realtime_factor == pytest.approx(
+            tracks.loc[str(line.track_id), "realtime_factor"]
+        )
 
 
 def test_what_failed_says_where_why_and_what_to_do(ran: Ran) -> None:
