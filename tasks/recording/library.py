@@ -82,7 +82,11 @@ class Library:
             return missing
 
     def _lost(self, place: str) -> tuple[str, ...] | None:
-        data = self._sidecar(place)
+        try:
+            data = self._sidecar(place)
+        except PermissionError:
+            # Another user's: there, and nobody here can tell more. Nor can it be seen: that raises.
+            return () if self._store.exists(f"{place}/{REPORT}") else None
         while data is not None:
             missing = sidecar.lost(data, self._store.sizes(place))
             if not missing or (now := self._sidecar(place)) == data:
