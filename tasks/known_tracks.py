@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import CorruptAudio, EmptyAudio, NotAudio, TransientError
 from tasks.outcome import Failed, Place, Skipped
 from tasks.recording import Library, LibraryIndex
 from tasks.sources import fingerprint, source_of
+
+log = logging.getLogger(__name__)
 
 # Only these are about the very bytes. What was missing may be there now, what was not allowed may
 # be now, and a limit may have been raised: asking again is cheap.
@@ -37,6 +41,7 @@ class KnownTracks:
         self._index = index
         self._accepted_ids = () if force else accepted_ids
         self._retry_failed = retry_failed or force
+        self._said: set[Place] = set()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -44,9 +49,21 @@ class KnownTracks:
     def finished(self, track_id: str) -> Place | None:
         """Return the separation of that track that the library has, or None."""
         for name in self._accepted_ids:
-            if self._library.is_finished(track_id, name):
+            if self._whole(track_id, name):
                 return track_id, name
         return None
+
+    def _whole(self, track_id: str, separation_id: str) -> bool:
+        """Tell whether it is finished; of what has lost files say so, once."""
+        lost = self._library.lost(track_id, separation_id)
+        if lost and (track_id, separation_id) not in self._said:
+            self._said.add((track_id, separation_id))
+            log.warning(
+                "%s has lost %s (gone, empty or cut short): the track is separated again.",
+                self._library.folder(track_id, separation_id),
+                ", ".join(lost),
+            )
+        return lost == ()
 
     def outcome_of(self, ref: TrackRef) -> Skipped | Failed | None:
         """Return how a source that hasn't changed ended before, or None: nothing is fetched."""
@@ -69,7 +86,7 @@ class KnownTracks:
 
     def _is_finished(self, track_id: str, separation_id: str) -> bool:
         try:
-            return self._library.is_finished(track_id, separation_id)
+            return self._whole(track_id, separation_id)
         except TransientError:
             # The normalize stage asks again, with retries: not a reason to end a run here.
             return False

@@ -60,16 +60,41 @@ class Library:
     # --- separations --------------------------------------------------------------------------
 
     def is_finished(self, track_id: str, separation_id: str) -> bool:
-        """Return whether this separation is in the library, whole."""
+        """Return whether this separation is in the library, whole.
+
+        Whole: its report.json is there, and so is each file that it names, of the size noted.
+        """
+        return self.lost(track_id, separation_id) == ()
+
+    def lost(self, track_id: str, separation_id: str) -> tuple[str, ...] | None:
+        """Return the files that a separation with a report.json lacks; None if it has no report.
+
+        Costs one small read and one listing of the folder. A copy that was interrupted and a file
+        deleted by hand leave such; `commit` takes the place of what has lost something.
+        """
         place = place_of(track_id, separation_id)
         with self._translated():
-            if self._store.exists(f"{place}/{REPORT}"):
-                return True
-            if not self._store.is_replaced(place):
-                return False
-            # Between the two renames of a replacement; or it died there, and we put it right.
-            with self._exclusive():
-                return self._store.exists(f"{place}/{REPORT}")
+            missing = self._lost(place)
+            if missing is None and self._store.is_replaced(place):
+                # Between the two renames of a replacement; or it died there, and we put it right.
+                with self._exclusive():
+                    return self._lost(place)
+            return missing
+
+    def _lost(self, place: str) -> tuple[str, ...] | None:
+        data = self._sidecar(place)
+        while data is not None:
+            missing = sidecar.lost(data, self._store.sizes(place))
+            if not missing or (now := self._sidecar(place)) == data:
+                return missing
+            data = now  # it was replaced between the two looks
+        return None
+
+    def _sidecar(self, place: str) -> bytes | None:
+        try:
+            return self._store.read(f"{place}/{REPORT}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def report(self, track_id: str, separation_id: str) -> TrackReport:
         """Return the report of a finished separation.
@@ -128,7 +153,7 @@ class Library:
         place = place_of(report.track_id, report.separation_id)
         with self._translated(report.label):
             ours = sidecar.relative(report)
-            finished = self._store.exists(f"{place}/{REPORT}")
+            finished = self._lost(place) == ()
             if finished and not (replace and folder.is_dir()):
                 return self._winner(folder, report)
             sidecar.seal(folder, ours)
@@ -142,10 +167,10 @@ class Library:
     ) -> TrackReport:
         won = False
         with self._exclusive():
-            finished = self._store.exists(f"{place}/{REPORT}")
-            if replace or not finished:
+            missing = self._lost(place)
+            if replace or missing != ():
                 won = self._store.replace(folder, place)
-                if finished:
+                if missing is not None:
                     self._recorder.refresh([place])
                     self._store.forget(place)
         if not won:

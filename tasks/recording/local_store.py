@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,6 +65,15 @@ class LocalStore(Storage):
             return sorted(entry.name for entry in (self.root / place).iterdir())
         except FileNotFoundError:
             return []
+
+    def sizes(self, place: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        with suppress(FileNotFoundError), os.scandir(self.root / place) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # a link to nowhere, or gone just now
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+        return found
 
     def parquet(self, places: Sequence[str]) -> tuple[list[str], Any]:
         return [str(self.root / place) for place in places], None

@@ -102,6 +102,14 @@ class ObjectStore(Storage):
             return []
         return sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in found})
 
+    def sizes(self, place: str) -> dict[str, int]:
+        try:
+            found = self._fs.ls(self._path(place), detail=True)
+        except FileNotFoundError:
+            return {}
+        files = (entry for entry in found if entry["type"] == "file")
+        return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in files}
+
     def parquet(self, places: Sequence[str]) -> tuple[list[str], Any]:
         return [self._path(place) for place in places], self._fs
 

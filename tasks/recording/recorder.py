@@ -16,7 +16,7 @@ from tasks.recording.keys import RowKeys
 from tasks.recording.layout import REPORT, Key, key_of, place_of
 from tasks.recording.rows import Row, StemRow, TrackRow
 from tasks.recording.storage import Storage
-from tasks.recording.storage_errors import storage_error
+from tasks.recording.storage_errors import incomplete, storage_error
 from tasks.recording.tables import Table
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,8 @@ class Recorder:
             try:
                 if isinstance(data, OSError):
                     raise storage_error(data)
+                if missing := sidecar.lost(data, self._store.sizes(place)):
+                    raise incomplete(place, missing)
                 yield sidecar.parse(data, key_of(place))
             except StemwrightError as error:
                 on_unreadable(place, error)

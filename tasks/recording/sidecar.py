@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,31 @@ def parse(data: bytes, key: Key) -> TrackReport:
         found = f"{report.track_id}/{report.separation_id}"
         raise damaged(f"{'/'.join(key)}: its report.json is that of {found}.")
     return report
+
+
+def lost(data: bytes, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the files that a sidecar names and its folder lacks, or has cut short.
+
+    It looks at names and sizes alone, and doesn't validate: this is asked of every finished track
+    of a catalog. A sidecar that can't be read is lost itself. No size of the mixture was noted:
+    it only mustn't be empty.
+
+    Args:
+        data: The `report.json`.
+        sizes: Of the files in its folder.
+    """
+    try:
+        report = json.loads(data)
+        names = {report["mixture"]["path"], *report["stem_set"]["stems"].values()}
+        checks = report["completeness"]["stems"].values()
+        wanted = {check["path"]: check["bytes"] for check in checks}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return (REPORT,)
+    return tuple(
+        name
+        for name in sorted(names)
+        if not sizes.get(name) or sizes[name] != wanted.get(name, sizes[name])
+    )
 
 
 def seal(folder: Path, report: TrackReport) -> None:

@@ -42,6 +42,10 @@ class Storage(ABC):
         """Return the names in a folder, sorted; none if it isn't there."""
 
     @abstractmethod
+    def sizes(self, place: str) -> dict[str, int]:
+        """Return the size of each file in a folder by one listing; none if it isn't there."""
+
+    @abstractmethod
     def parquet(self, places: Sequence[str]) -> tuple[list[str], Any]:
         """Return paths and file system, as `pyarrow.dataset.dataset` takes them."""
 

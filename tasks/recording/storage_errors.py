@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tasks.errors import (
@@ -21,6 +21,12 @@ REBUILD = "`stemwright reports --rebuild` makes the tables anew from the report.
 def damaged(cause: str, remedy: str = "") -> ProtocolError:
     """Return the error for something in a library that isn't as we left it."""
     return ProtocolError(cause, stage=STAGE, remedy=remedy)
+
+
+def incomplete(place: str, missing: Sequence[str]) -> ProtocolError:
+    """Return the error for a separation that has lost files since it was finished."""
+    cause = f"{place} has lost {', '.join(missing)} (gone, empty or cut short)."
+    return damaged(cause, "Run `stemwright separate` on its source again: it is made anew.")
 
 
 def storage_error(error: OSError) -> StemwrightError:

@@ -263,3 +263,34 @@ def test_two_runs_at_once_share_a_library(shelf: Shelf) -> None:
         assert (summary.done + summary.already, summary.failed) == (2, 0)
     assert len(finished_in(shelf.library)) == len(shelf.rows("tracks")) == 2
     assert not (shelf.library / ".scratch").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "no report", "interrupted copy"])
+def test_a_track_that_lost_a_file_is_made_again_alone_and_said(
+    shelf: Shelf, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.add("a.flac", 1)
+    shelf.add("b.flac", 2)
+    first = shelf.run()
+    folder = Path(str(next(t.folder for t in first.summary.tracks if t.source.endswith("a.flac"))))
+    stems = sorted(set(folder.glob("*.flac")) - {folder / "mixture.flac"})
+    match damage:
+        case "gone":
+            stems[0].unlink()
+        case "empty":
+            stems[0].write_bytes(b"")
+        case "no report":
+            (folder / "report.json").unlink()
+        case _:
+            stems[0].unlink()
+            stems[1].write_bytes(stems[1].read_bytes()[:100])
+    again = shelf.run()
+    assert (again.summary.done, again.summary.already, again.summary.exit_code) == (1, 1, 0)
+    assert again.diary.of("b.flac") == ["started", "ended"]
+    assert "separate" in again.diary.of("a.flac")
+    assert all(stem.stat().st_size > 100 for stem in stems)
+    said = [r.getMessage() for r in caplog.records if "has lost" in r.getMessage()]
+    assert len(said) == (damage != "no report")
+    assert all(str(folder) in line and stems[0].name in line for line in said)
+    assert len(shelf.rows("tracks")) == 2
+    assert shelf.run().summary.already == 2

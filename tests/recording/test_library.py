@@ -24,7 +24,7 @@ from tests.recording.factory import (
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
     if request.param == "local":
         return Library(tmp_path / "library")
-    return Library(f"memory://{tmp_path.name}/{request.node.name}")
+    return Library(f"memory://{tmp_path.name}/{request.node.name.partition('[')[0]}")
 
 
 def paths_under(root: Path) -> set[str]:
@@ -267,7 +267,7 @@ def test_a_drivers_own_exception_is_a_fault_of_the_network(
     def fail(*_: object, **__: object) -> None:
         raise SdkError("slow down")
 
-    monkeypatch.setattr(MemoryFileSystem, "exists", fail)
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
     with pytest.raises(NetworkError, match="SdkError: slow down"):
         Library(f"memory://{tmp_path.name}").is_finished(track_id_of(1), SEPARATION_ID)
 
@@ -359,3 +359,50 @@ def test_an_object_store_gets_the_report_last_and_loses_it_first(
         assert steps == puts
         library.commit(write_folder(scratch / "2", report), report, replace=True)
     assert steps == [*puts, "remove report.json", *puts]
+
+
+def _put(library: Library, run_id: str = "first") -> str:
+    """Commit one separation with its rows; return its folder inside the store."""
+    report = make_report(run_id=run_id)
+    with library.workspace(run_id) as scratch:
+        library.commit(write_folder(scratch / "one", report), report)
+    library.write_rows([report])
+    return library.folder(report.track_id, SEPARATION_ID)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "mixture", "report", "no report"])
+def test_what_has_lost_a_file_is_not_finished_and_gives_its_place(
+    library: Library, damage: str
+) -> None:
+    from fsspec.core import url_to_fs
+
+    fs, folder = url_to_fs(_put(library))
+    name = {"mixture": "mixture.flac", "report": "report.json", "no report": "report.json"}
+    path = f"{folder}/{name.get(damage, 'bass.flac')}"
+    if damage in ("gone", "mixture", "no report"):
+        fs.rm_file(path)
+    else:
+        fs.pipe_file(path, b"cut short" if damage == "cut" else b"")
+    lost = None if damage == "no report" else (path.rsplit("/", 1)[-1],)
+    assert library.lost(track_id_of(1), SEPARATION_ID) == lost
+    assert not library.is_finished(track_id_of(1), SEPARATION_ID)
+
+    told: list[str] = []
+    assert library.rebuild(lambda place, error: told.append(str(error))) == 0
+    assert [damage for text in told if "lost" in text] == [damage] * (lost is not None)
+
+    _put(library, "again")
+    assert library.is_finished(track_id_of(1), SEPARATION_ID)
+    assert library.report(track_id_of(1), SEPARATION_ID).run.run_id == "again"
+    assert library.tracks()["run_id"].tolist() == ["again"]
+    assert library.rebuild() == 1
+
+
+def test_the_row_of_what_lost_a_file_follows_the_new_one(library: Library) -> None:
+    from fsspec.core import url_to_fs
+
+    fs, folder = url_to_fs(_put(library))
+    fs.rm_file(f"{folder}/bass.flac")
+    _put(library, "again")
+    assert library.tracks()["run_id"].tolist() == ["again"]
+    assert len(library.stems()) == len(STEMS)

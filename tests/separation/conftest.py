@@ -49,7 +49,7 @@ def tiny(models_dir: Path) -> ModelSpec:
 
 @pytest.fixture
 def make_mixture(tmp_path: Path) -> MixtureMaker:
-    """Write samples, or seeded noise, as a FLAC master and describe it."""
+    """Write samples, or seeded noise, as a master and describe it; `centred` has no offset."""
 
     def make(
         samples: NDArray[np.float32] | None = None,
@@ -58,10 +58,13 @@ def make_mixture(tmp_path: Path) -> MixtureMaker:
         level: float = 0.1,
         rate: int = SAMPLE_RATE_HZ,
         name: str = "song",
+        centred: bool = False,
     ) -> Mixture:
         if samples is None:
             draw = np.random.default_rng(7)
             samples = draw.normal(0, level, (2, int(seconds * rate))).astype(np.float32)
+            if centred:
+                samples -= samples.mean()
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, samples.T, rate, subtype="FLOAT")
         peak = float(np.abs(samples).max())

@@ -62,7 +62,7 @@ def demucs_api(model: torch.nn.Module, wave: torch.Tensor) -> dict[str, torch.Te
 def test_agrees_with_demucs_itself(
     tiny: ModelSpec, make_mixture: MixtureMaker, tmp_path: Path
 ) -> None:
-    mixture = make_mixture(seconds=1.3)
+    mixture = make_mixture(seconds=1.3, centred=True)
     theirs = demucs_api(tiny_network(0), torch.from_numpy(read(mixture.path)).float())
     ours = LocalSeparator(tiny).separate(SeparationRequest(mixture, tmp_path / "stems", FLOAT))
     assert tuple(ours.stems) == STEMS
@@ -114,7 +114,7 @@ def test_bag_weighs_its_members_as_demucs_does(make_mixture: MixtureMaker, tmp_p
     rows = [[1.0, 1.0, 0.0, 0.0], [0.0, 2.0, 1.0, 1.0]]
     make_tiny_model(tmp_path / "models", "duo", members=2, weights=rows)
     spec = find_model("duo", models_dir=tmp_path / "models", offline=True)
-    mixture = make_mixture(seconds=0.8)
+    mixture = make_mixture(seconds=0.8, centred=True)
     theirs = demucs_api(
         BagOfModels([tiny_network(0), tiny_network(1)], rows),
         torch.from_numpy(read(mixture.path)).float(),

@@ -79,7 +79,7 @@ def agreement_db(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def test_the_same_samples_as_demucs(
     make_mixture: MixtureMaker, overlap: float, seconds: float
 ) -> None:
-    mixture, model = make_mixture(seconds=seconds), bag(tiny_network(0))
+    mixture, model = make_mixture(seconds=seconds, centred=True), bag(tiny_network(0))
     theirs = demucs(model, mixture, overlap=overlap)
     assert agreement_db(ours(model, mixture, overlap=overlap), theirs) > 100
 
@@ -93,7 +93,7 @@ def test_a_batch_changes_nothing_that_is_heard(make_mixture: MixtureMaker, batch
 def test_shifts_are_demucs_own_for_the_same_draws(
     make_mixture: MixtureMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixture, model = make_mixture(seconds=1.3), bag(tiny_network(0))
+    mixture, model = make_mixture(seconds=1.3, centred=True), bag(tiny_network(0))
     draws = random.Random(7)
     monkeypatch.setattr("demucs.apply.random.randint", draws.randint)
     theirs = demucs(model, mixture, shifts=3)
@@ -106,7 +106,7 @@ def test_networks_of_a_bag_may_have_segments_of_different_lengths(
     long, short = tiny_network(0), tiny_network(1)
     short.segment = long.segment / 2
     model = bag(long, short, rows=[[1.0, 0.5, 0.0, 2.0], [1.0, 1.5, 1.0, 0.0]])
-    mixture = make_mixture(seconds=1.4)
+    mixture = make_mixture(seconds=1.4, centred=True)
     assert agreement_db(ours(model, mixture), demucs(model, mixture)) > 100
 
 

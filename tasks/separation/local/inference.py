@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 Write = Callable[["NDArray[np.float32]"], None]
 
-# A mean is an offset beyond so many standard errors, and in any case beyond that share of the
-# deviation.
-_CHANCE, _NO_OFFSET = 4.0, 0.03
-
 
 class Bag(Protocol):
     """Networks that are averaged; `weights` has a row for each, its say in each stem."""
@@ -53,8 +49,9 @@ def separate_stream(
     """Separate one mixture, giving away its stems block by block.
 
     The same as `demucs.api.Separator`: normalised by mean and deviation of the mono mean,
-    triangular overlap-add, the bag's weights; but an offset is given back once, shared by all the
-    model's stems, so that they sum to the mixture. Sub-models that no wanted stem needs don't run.
+    triangular overlap-add, the bag's weights; but the mean is given back once, shared by all the
+    model's stems, so that they sum to the mixture whatever its offset. Sub-models that no wanted
+    stem needs don't run.
 
     Args:
         model: On the batcher's device already.
@@ -72,21 +69,11 @@ def separate_stream(
     """
     with _exact(batcher.device):
         work = _Work(model, mixture, batcher, settings, stems)
-        mean = _share_of_mean(mixture, len(model.weights[0]))
+        # demucs gives the whole mean back to every stem, whose sum then has it several times.
+        mean = mixture.mean / len(model.weights[0])
         for block in work.run(lambda: on_segment(work.done / work.segments)):
             if block.shape[-1]:
                 write(block.mul(mixture.deviation).add(mean).numpy())
-
-
-def _share_of_mean(mixture: MixtureReader, stems: int) -> float:
-    """What each of the model's stems gets back of the mean that was taken off.
-
-    demucs gives the whole of it to every stem, whose sum then has it several times. A mean that
-    chance explains is none to speak of (of four stems the sum is off by -20 dB at most), and is
-    left as demucs has it.
-    """
-    chance = mixture.deviation * min(_CHANCE / mixture.frames**0.5, _NO_OFFSET)
-    return mixture.mean if abs(mixture.mean) <= chance else mixture.mean / stems
 
 
 @contextmanager

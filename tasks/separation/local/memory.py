@@ -40,7 +40,7 @@ def make_plan(
         if room := _room(model, device):
             size = max(1, min(size, room))
     plan = BatchPlan(size or 1, empty_cache=lambda: empty_cache(device), on_worked=remember)
-    log.info("%s: %d segments at once", device, plan.size)
+    log.debug("%s: %d segments at once", device, plan.size)
     return plan
 
 
