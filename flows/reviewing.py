@@ -69,14 +69,19 @@ class Drift(Value):
     within_genre: Shift
 
 
-class Flagged(Value):
-    """A track of the period whose verdict is below pass; `was` is its verdict before, if any."""
+class _Reviewed(Value):
+    """Which separation of which track."""
 
     track_id: str
     separation_id: str
     label: str
     model: str
     genre: str
+
+
+class Flagged(_Reviewed):
+    """A track of the period whose verdict is below pass; `was` is its verdict before, if any."""
+
     verdict: str
     was: str
     score: float | None
@@ -85,14 +90,9 @@ class Flagged(Value):
     reasons: tuple[str, ...]
 
 
-class Atypical(Value):
+class Atypical(_Reviewed):
     """A stem of the period with descriptors far from its population's: unusual, maybe not bad."""
 
-    track_id: str
-    separation_id: str
-    label: str
-    model: str
-    genre: str
     stem: str
     descriptors: dict[str, float]
 
