@@ -38,7 +38,7 @@ if not recipes.is_installed():
     pytest.skip("unblend isn't installed (the extra `unblend`)", allow_module_level=True)
 
 from tasks.separation.request import Callbacks, SeparationRequest
-from tasks.separation.unblend import UnblendSeparator, library, separator, windows
+from tasks.separation.unblend import UnblendSeparator, adapter, separator, windows
 from tests.separation.tiny_unblend import ENSEMBLES, NETWORKS, make_registry
 
 ONES = sorted(set(NETWORKS) - {"htdemucs"})
@@ -71,7 +71,7 @@ def floats(model: str, **more: Any) -> SeparationSettings:
 
 def librarys_own(spec: ModelSpec, wave: NDArray[np.float64], **how: Any) -> dict[str, Any]:
     """The stems that the library makes of the whole track at once."""
-    whole = library.load(spec, "cpu")
+    whole = adapter.load(spec, "cpu")
     found = whole.separate((torch.from_numpy(wave).float(), 44_100), **how)
     return {name: stem.double().numpy() for name, stem in found.sources.items()}
 
@@ -297,17 +297,17 @@ def test_the_family_decides_the_engine(weights: Path, tiny: ModelSpec) -> None:
 
 
 def test_nothing_of_torchaudio_stays_behind_where_it_cannot_be_imported() -> None:
-    library.library()
-    assert not isinstance(sys.modules.get("torchaudio"), library._Absent)
+    adapter.library()
+    assert not isinstance(sys.modules.get("torchaudio"), adapter._Absent)
 
 
 def test_a_library_that_cannot_be_imported_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    library.library.cache_clear()
+    adapter.library.cache_clear()
     monkeypatch.setitem(sys.modules, "unblend", None)
     with pytest.raises(LibraryMissing, match=r"can't be imported .*stemwright\[unblend\]"):
-        library.library()
+        adapter.library()
     monkeypatch.undo()
-    assert library.library()
+    assert adapter.library()
 
 
 # --- weights -----------------------------------------------------------------------------------
