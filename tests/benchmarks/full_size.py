@@ -100,7 +100,9 @@ def make_music(path: Path, seconds: float, seed: int = 3) -> None:
             piece = pieces[rng.integers(len(pieces))]
             length = min(left, int(rng.integers(2 * RATE, 8 * RATE)))
             start = int(rng.integers(0, len(piece) - length))
-            file.write(piece[start : start + length] * 10 ** rng.uniform(-0.3, 0))
+            passage = piece[start : start + length] * 10 ** rng.uniform(-0.3, 0)
+            # Without an offset, which demucs gives back to every stem and we give back once.
+            file.write(passage - passage.mean())
             left -= length
 
 
