@@ -15,8 +15,12 @@ import pytest
 for _name in [name for name in os.environ if name.startswith(("PREFECT_", "STEMWRIGHT_"))]:
     del os.environ[_name]
 _prefect_home = tempfile.mkdtemp(prefix="stemwright-prefect-")
-atexit.register(shutil.rmtree, _prefect_home, ignore_errors=True)
+_state = tempfile.mkdtemp(prefix="stemwright-state-")
+for _folder in (_prefect_home, _state):
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 os.environ.update(
+    # Each test has its own; this one is for fixtures that live longer than a test.
+    STEMWRIGHT_STATE=_state,
     PREFECT_HOME=_prefect_home,
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",

@@ -237,11 +237,22 @@ def _embedded(settings: StemwrightSettings) -> Finding:
 
 
 def _prefect(settings: StemwrightSettings) -> Finding:
-    url = os.environ.get("PREFECT_API_URL", "")
-    if not url:
-        text = "embedded for each run (PREFECT_API_URL isn't set)"
-        return Finding(check="Prefect", state="ok", text=text)
-    return answers("Prefect", f"{url.rstrip('/')}/health", "Start it: prefect server start")
+    from flows.cli.own_prefect import homes
+    from flows.cli.prefect_address import check_logging, read_address
+    from tasks.separation.state import VARIABLE, state_folder
+
+    address = read_address()
+    check_logging()
+    if address:
+        finding = answers("Prefect", f"{address.url.rstrip('/')}/health", address.remedy)
+        return finding.model_copy(update={"text": f"{finding.text} (set by {address.origin})"})
+    home = homes()
+    if home.parent.name != state_folder().name:
+        text = f"{state_folder()} can't be written, so each run's own server lives in {home}"
+        fix = f"Set {VARIABLE} to a folder that can be written to."
+        return Finding(check="Prefect", state="warning", text=text, fix=fix)
+    text = f"embedded for each run, with a home of its own in {home} (no PREFECT_API_URL is set)"
+    return Finding(check="Prefect", state="ok", text=text)
 
 
 def _disk(settings: StemwrightSettings) -> Finding:

@@ -1,46 +1,28 @@
 """Running a flow from the command line: Prefect embedded and quiet, interrupts in good order.
 
-With PREFECT_API_URL set, the run shows on that server; without, Prefect starts a server of its
-own beside this process, for this run only.
+With an API's address set, by PREFECT_API_URL or a profile of Prefect's, the run shows on that
+server; without, a server is started beside this process, for this run only.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 import typer
 
 from flows.cli.console import Exit, busy, err, stop
+from flows.cli.own_prefect import own_server, prepare_prefect
+from flows.cli.prefect_address import Address, check_address, check_logging, read_address
 from tasks.errors import StemwrightError
 
 if TYPE_CHECKING:
-    from prefect.server.api.server import SubprocessASGIServer
-
     from flows.cli.options import RunOptions
     from flows.runner.setup import Prepared
     from flows.runner.summary import RunSummary
-
-QUIET = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    # One database write for many task runs, not one each.
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
-}
 
 NEEDED_SOON = (
     "flows.separate_catalog",
@@ -50,12 +32,6 @@ NEEDED_SOON = (
     "pyarrow.dataset",
 )
 """What the first track needs: imported while the server starts, on another core."""
-
-
-def prepare_prefect() -> None:
-    """Prefect's settings for an embedded run; whatever the user set stays. Before its import."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
 
 
 def run_catalog(
@@ -68,8 +44,9 @@ def run_catalog(
         typer.Exit: It was interrupted, or crashed; that is said already.
     """
     prepare_prefect()
+    address: Address | None = None
     try:
-        with _terminated_like_interrupted(), _prefect():
+        with _terminated_like_interrupted(), _prefect() as address:
             live = err.is_terminal and not as_json
             ended = _run(options, prepared, fail_under=fail_under, live=live)
     except KeyboardInterrupt:
@@ -83,9 +60,9 @@ def run_catalog(
     except (StemwrightError, typer.Exit):
         raise
     except Exception as error:
-        # Prefect's own: an API that can't be reached, a server that doesn't start or that died.
+        # Prefect's own: an API that can't be reached any more, a server that died.
         ended = error
-    return _summary_of(ended, as_json=as_json)
+    return _summary_of(ended, address, as_json=as_json)
 
 
 def _run(options: RunOptions, prepared: Prepared, *, fail_under: float, live: bool) -> object:
@@ -121,80 +98,58 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _prefect() -> Iterator[None]:
-    """Prefect ready to run a flow: on the server that is configured, or on one of its own."""
+def _prefect() -> Iterator[Address | None]:
+    """Prefect ready to run a flow: on the server that is configured, or on one of its own.
+
+    Raises:
+        SettingsError: That server isn't there, ours didn't start, or Prefect's settings are broken.
+    """
+    address = read_address()
+    check_logging()
+    if address:
+        check_address(address)
+        yield address
+        return
+    with busy("starting Prefect…"), ExitStack() as stack:
+        url = stack.enter_context(own_server(NEEDED_SOON, _patience_s()))
+        stack.enter_context(_asking(url))
+        running = stack.pop_all()
+    with running:
+        yield None
+
+
+def _patience_s() -> float:
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+
+    return float(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
+
+
+@contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Prefect's client asks the server of this run, and shows it nobody's keys."""
     from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_LOGGING_TO_API_ENABLED,
         temporary_settings,
     )
 
-    if PREFECT_API_URL.value():
-        yield
-        return
+    ours = {PREFECT_API_URL: url, PREFECT_API_KEY: None, PREFECT_API_AUTH_STRING: None}
     # Nobody reads what a server for one run keeps, and the heartbeat's thread costs a second.
     quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with temporary_settings(quick), _own_server():
+    with temporary_settings(ours | quick):
         yield
 
 
-@contextmanager
-def _own_server() -> Iterator[None]:
-    """Prefect's temporary server, started while this process imports what the run needs."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    server = SubprocessASGIServer()
-    with busy("starting Prefect…"), ThreadPoolExecutor(1) as starter:
-        started = starter.submit(_start, server)
-        try:
-            for name in NEEDED_SOON:
-                importlib.import_module(name)
-            started.result()
-        except BaseException:
-            server.stop()
-            raise
-    try:
-        with _ended_with_us(server):
-            yield
-    finally:
-        server.stop()
-
-
-@contextmanager
-def _ended_with_us(server: SubprocessASGIServer) -> Iterator[None]:
-    """Whoever kills this process leaves nobody to stop the server, so a guard does: a shell that
-    waits for the end of its input, which the kernel closes however this process ends."""
-    process = server.server_process
-    if process is None:
-        yield
-        return
-    guard = subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill "$0" 2>/dev/null', str(process.pid)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        guard.kill()
-        guard.communicate()
-
-
-def _start(server: SubprocessASGIServer) -> None:
-    # Ctrl-C goes to every process of a terminal's job. The server inherits this thread's mask and
-    # so outlives it: the run needs it to come to its end in good order.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    server.start()
-
-
-def _summary_of(ended: object, *, as_json: bool) -> RunSummary:
+def _summary_of(ended: object, address: Address | None, *, as_json: bool) -> RunSummary:
     if isinstance(ended, StemwrightError):
         raise ended
     if isinstance(ended, BaseException):
         message = f"the run crashed: {type(ended).__name__}: {ended}"
         remedy = "Run the same command again: what was finished is kept."
-        if "Failed to reach API" in message:
-            remedy = "Start it (`prefect server start`), or unset PREFECT_API_URL to do without."
+        if address and "Failed to reach API" in message:
+            remedy = f"{address.remedy} What was finished is kept."
         stop(Exit.SOME_FAILED, type(ended).__name__, message, remedy, as_json=as_json)
     return cast("RunSummary", ended)

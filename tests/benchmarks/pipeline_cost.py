@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from flows.cli.embedded import prepare_prefect
+from flows.cli.own_prefect import prepare_prefect
 from tests.benchmarks.results import write_result
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 import tasks.sources
 from flows.cli import app
+from flows.cli.own_prefect import PATIENCE
 
 BUNDLED = Path(tasks.sources.__file__).parent / "bundled"
 SCRIPT = Path(sys.executable).with_name("stemwright")
@@ -63,6 +64,8 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return kept | {
         "PREFECT_HOME": os.environ["PREFECT_HOME"],
+        # Cores that several test processes share start nothing within a user's patience.
+        PATIENCE: os.environ[PATIENCE],
         "OMP_NUM_THREADS": "2",
         "COLUMNS": "80",
     }
