@@ -20,7 +20,8 @@ from flows.cli import (
     review,
     separate,
 )
-from flows.cli.console import error_document, print_json
+from flows.cli.console import Exit, complain, error_document, print_json
+from flows.cli.streams import hold_folder, hold_streams, lost_output
 
 
 class _Command(TyperGroup):
@@ -86,4 +87,18 @@ def _root(
 
 def main() -> None:
     """The console script's entry."""
-    app()
+    hold_streams()
+    if not hold_folder():
+        gone = "the working folder was deleted; nothing is found in it or written to it."
+        complain(gone, "Give whole paths, --library too, or change to another folder.", what="note")
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as ended:
+        code = ended.code
+    if why := lost_output():
+        complain(
+            f"the results can't be written to stdout: {why}.", "Make room, or write elsewhere."
+        )
+        code = code or Exit.SOME_FAILED
+    sys.exit(code)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -27,6 +27,10 @@ PIPED_WIDTH = 160
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]+")
 
 
+CRAMPED = 64
+"""Columns under which nothing stands beside another: a line a fact."""
+
+
 class Exit(IntEnum):
     """What the command's exit codes mean; people script against them."""
 
@@ -38,8 +42,9 @@ class Exit(IntEnum):
 
 
 def _console(*, stderr: bool) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    live = stream.isatty()
+    # Python's types don't know that it is None where the stream is closed.
+    stream: TextIO | None = sys.stderr if stderr else sys.stdout
+    live = stream is not None and stream.isatty()
     return Console(
         stderr=stderr,
         soft_wrap=not live,
@@ -74,10 +79,24 @@ def print_json(document: Any) -> None:
     sys.stdout.write(text + "\n")
 
 
+def moving() -> bool:
+    """Whether stderr shows what moves: a terminal that can, and with the room for it."""
+    return err.is_terminal and not err.is_dumb_terminal and err.width >= CRAMPED
+
+
+def tell(name: str, text: str, *, pad: int) -> None:
+    """A name and what is to be said of it, on stdout; on a narrow terminal one under the other."""
+    if out.width < CRAMPED:
+        out.print(name)
+        out.print(text)
+    else:
+        out.print(f"{name:<{pad}} {text}")
+
+
 @contextmanager
 def busy(doing: str) -> Iterator[None]:
     """Say on a terminal that something takes a moment, and say no more of it afterwards."""
-    if not err.is_terminal:
+    if not moving():
         yield
         return
     with err.status(f"[dim]{safe(doing)}[/]"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options as opt
-from flows.cli.console import Exit, err, out, print_json, safe
+from flows.cli.console import CRAMPED, Exit, err, out, print_json, safe, tell
 from flows.cli.findings import Finding, answers
 from flows.cli.services import services
 from tasks.errors import StemwrightError, WeightsMissing
@@ -58,9 +58,11 @@ def doctor(
     else:
         for finding in findings:
             colour = COLOUR[finding.state]
-            out.print(f"[{colour}]{finding.state:<8}[/] {finding.check:<14} {safe(finding.text)}")
+            beside = out.width >= CRAMPED
+            state = f"{finding.state:<8}" if beside else finding.state
+            tell(f"[{colour}]{state}[/] {finding.check:<14}", safe(finding.text), pad=0)
             if finding.fix:
-                out.print(f"{'':<24}→ {safe(finding.fix)}")
+                out.print(f"{'':<24}" * beside + f"→ {safe(finding.fix)}")
     raise typer.Exit(Exit.SOME_FAILED if problems else Exit.DONE)
 
 

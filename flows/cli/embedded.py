@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from flows.cli.console import Exit, busy, err, stop
+from flows.cli.console import Exit, busy, moving, stop
 from flows.cli.own_prefect import own_server, prepare_prefect
 from flows.cli.prefect_address import Address, check_address, check_logging, read_address
 from tasks.errors import StemwrightError
@@ -47,7 +47,7 @@ def run_catalog(
     address: Address | None = None
     try:
         with _terminated_like_interrupted(), _prefect() as address:
-            live = err.is_terminal and not as_json
+            live = moving() and not as_json
             ended = _run(options, prepared, fail_under=fail_under, live=live)
     except KeyboardInterrupt:
         stop(

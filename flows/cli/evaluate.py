@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.cli import options as opt
 from flows.cli.console import Exit, busy, complain, err, errors_shown, out, plain, print_json, safe
-from flows.cli.tables import many, number
+from flows.cli.tables import fitted, many, number
 
 if TYPE_CHECKING:
     from flows.evaluating import Evaluation, Evaluator, TrackResult
@@ -166,7 +166,7 @@ def _show(found: Evaluation) -> None:
         )
     table.add_section()
     table.add_row("all", "", number(found.mean_sdr_db, 2, " dB"), "", "", *_agreed(found.agreement))
-    out.print(table)
+    out.print(fitted(table, out))
     done = len(found.tracks) - len(found.failed)
     out.print(
         f"{many(done, 'track')} with {safe(found.model)}. Medians over tracks; of SDR (museval's, "

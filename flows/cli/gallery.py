@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.cli import options as opt
-from flows.cli.console import complain, err, errors_shown, out, print_json, safe
+from flows.cli.console import complain, err, errors_shown, moving, out, print_json, safe
 from flows.cli.tables import many
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def gallery(
 @contextmanager
 def drawing() -> Iterator[Callable[[int, int], None]]:
     """Say on a terminal how far the pictures are."""
-    if not err.is_terminal:
+    if not moving():
         yield lambda done, of: None
         return
     with err.status("[dim]drawing…[/]") as status:

@@ -20,7 +20,18 @@ from rich.progress import (
 from rich.table import Table
 
 from flows.cli import options as opt
-from flows.cli.console import Exit, complain, err, errors_shown, out, print_json, safe
+from flows.cli.console import (
+    Exit,
+    complain,
+    err,
+    errors_shown,
+    moving,
+    out,
+    print_json,
+    safe,
+    tell,
+)
+from flows.cli.tables import fitted
 
 app = typer.Typer(
     help="Separation models: where weights are, their hashes, licence, what is missing.",
@@ -62,7 +73,7 @@ def list_(models_dir: opt.ModelsDir = "", as_json: opt.AsJson = False) -> None:
                 here = "[red]problem[/]"
             stems = " ".join(entry.stems)
             table.add_row(entry.name, here, sdr, size, stems, safe(entry.description))
-        out.print(table)
+        out.print(fitted(table, out))
         for family, needs in {(entry.family, entry.needs) for entry in entries if entry.needs}:
             err.print(f"[dim]For those that need {family}: {safe(needs)}[/]")
         for entry in entries:
@@ -95,7 +106,7 @@ def show(name: Name, models_dir: opt.ModelsDir = "", as_json: opt.AsJson = False
         for key, value in shown.items():
             if value not in (None, "", [], ()):
                 text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-                out.print(f"{key:<18} {safe(text)}")
+                tell(key, safe(text), pad=18)
 
 
 @app.command()
@@ -134,7 +145,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=err, disable=not moving()) as progress:
         bars: dict[str, TaskID] = {}
 
         def on_progress(name: str, done: int, total: int) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from flows.cli import options as opt
 from flows.cli.console import err, errors_shown, out, print_json, safe
-from flows.cli.tables import COLOUR, many, quality_table, rows_of
+from flows.cli.tables import COLOUR, fitted, many, quality_table, rows_of
 from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _show(rows: list[dict[str, Any]], library: str, verdict: str | None) -> None
         what = f" with the verdict {verdict}" if verdict else ""
         out.print(f"No reports{what} in {safe(library)}.")
         return
-    out.print(quality_table(map(TrackRow.read, rows), out.width))
+    out.print(fitted(quality_table(map(TrackRow.read, rows), out.width), out))
     verdicts = Counter(row["verdict"] for row in rows)
     sums = ", ".join(f"{verdicts[name]:,} {name}" for name in COLOUR if verdicts[name])
     out.print(f"{many(len(rows), 'track')} in {safe(library)}: {sums}.")

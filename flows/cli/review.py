@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.cli import options as opt
 from flows.cli.console import busy, err, errors_shown, out, plain, print_json, safe
-from flows.cli.tables import COLOUR, few, many, number
+from flows.cli.tables import COLOUR, few, fitted, many, number
 
 if TYPE_CHECKING:
     from flows.reviewing import ReviewSummary
@@ -113,7 +113,7 @@ def _show_drifts(summary: ReviewSummary) -> None:
             in_words(drift.plain, 3),
             Text(in_words(drift.within_genre, 3), style=moved),
         )
-    out.print(table)
+    out.print(fitted(table, out))
 
 
 def _show_flagged(summary: ReviewSummary) -> None:
@@ -132,6 +132,6 @@ def _show_flagged(summary: ReviewSummary) -> None:
             number(track.percentile, 0),
             plain(few(list(track.reasons))),
         )
-    out.print(table)
+    out.print(fitted(table, out))
     if summary.flagged_count > SHOWN:
         out.print(f"… and {summary.flagged_count - SHOWN:,} more: stemwright review --json")

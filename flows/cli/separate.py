@@ -93,14 +93,14 @@ def _refuse_missing(sources: list[str]) -> None:
 
 def show(summary: RunSummary) -> None:
     """The quality table, the failures with their reasons, and where everything is."""
-    from flows.cli.tables import quality_table
+    from flows.cli.tables import fitted, quality_table
 
     if not summary.found:
         out.print("No tracks found.")
         return
     rows, more = _rows(summary)
     if rows:
-        out.print(quality_table(rows, out.width))
+        out.print(fitted(quality_table(rows, out.width), out))
     if more:
         where = safe(summary.library)
         out.print(f"… and {more:,} more: stemwright reports --library {where}\n", soft_wrap=True)

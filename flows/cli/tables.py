@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.console import plain
+from flows.cli.console import CRAMPED, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,22 @@ COLOUR = {"pass": "green", "review": "yellow", "fail": "red"}
 
 NARROW = 100
 """Columns under which the table leaves out what the reports have anyway."""
+
+
+def fitted(table: Table, console: Console) -> Table | Group:
+    """Return the table, or where it has no room a line a fact with a blank line between rows."""
+    roomy = console.options.update_width(10_000)
+    if max(CRAMPED, table.__rich_measure__(console, roomy).minimum) <= console.width:
+        return table
+    names = [str(column.header) for column in table.columns]
+    lines: list[Text] = []
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        for name, cell in zip(names, row, strict=True):
+            said = cell if isinstance(cell, Text) else Text.from_markup(str(cell), emoji=False)
+            if said.plain:
+                lines.append(Text(f"{name}: ", style="dim", overflow="fold") + said)
+        lines.append(Text())
+    return Group(*lines)
 
 
 def quality_table(rows: Iterable[TrackRow | TrackLine], width: int) -> Table:
