@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
-from tasks.errors import DiskFull, StorageError, from_os_error
+from tasks.errors import DiskFull, StemwrightError, StorageError, from_os_error
 
 VARIABLE = "STEMWRIGHT_STATE"
 _BUSY_S = 30.0
@@ -75,21 +76,35 @@ class Database:
             # Keys of jobs are nobody else's to read.
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            fault = from_os_error(error)
-            fault.remedy = _REMEDY
-            raise fault from error
+            raise self._unwritable(error) from error
         rows: sqlite3.Connection | None = None
         try:
             rows = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-            rows.execute("PRAGMA journal_mode=WAL")
-            rows.execute("PRAGMA synchronous=FULL")
-            rows.executescript(self._schema)
+            self._prepare(rows)
             yield rows
         except sqlite3.Error as error:
             raise self._fault(error) from error
         finally:
             if rows is not None:
                 rows.close()
+
+    def _prepare(self, rows: sqlite3.Connection) -> None:
+        # SQLite never waits for whoever else is setting the journal's mode: it says "locked".
+        lock = FileLock(f"{self.path}.lock", mode=0o600, timeout=_BUSY_S, poll_interval=0.005)
+        try:
+            with lock:
+                rows.execute("PRAGMA journal_mode=WAL")
+                rows.execute("PRAGMA synchronous=FULL")
+                rows.executescript(self._schema)
+        except Timeout as error:
+            raise StorageError(f"{self.path} is held by others.", remedy=_REMEDY) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StemwrightError:
+        fault = from_os_error(error)
+        fault.remedy = _REMEDY
+        return fault
 
     def _fault(self, error: sqlite3.Error) -> StorageError | DiskFull:
         code = getattr(error, "sqlite_errorname", "")

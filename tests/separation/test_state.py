@@ -6,6 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,21 @@ def test_processes_that_start_at_once_share_it() -> None:
     assert [process.wait() for process in running] == [0] * 3
     with Database("ticks", _SCHEMA).read() as rows:
         assert rows.execute("SELECT COUNT(*) FROM ticks").fetchone() == (30,)
+
+
+def test_threads_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:
+    def use(folder: Path) -> None:
+        together.wait()
+        with Database("ticks", _SCHEMA, folder=folder).write() as rows:
+            rows.execute("INSERT INTO ticks VALUES (1)")
+
+    together = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(40):
+            folder = tmp_path / str(number)
+            list(threads.map(use, [folder] * 8))
+            with Database("ticks", _SCHEMA, folder=folder).read() as rows:
+                assert rows.execute("SELECT COUNT(*) FROM ticks").fetchone() == (8,)
 
 
 def test_a_file_that_is_no_database_is_named() -> None:
