@@ -145,7 +145,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, disable=not moving()) as progress:
+    with Progress(*columns, console=err, disable=err.is_terminal and not moving()) as progress:
         bars: dict[str, TaskID] = {}
 
         def on_progress(name: str, done: int, total: int) -> None:
