@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 from prefect import flow
@@ -11,14 +10,11 @@ from prefect.runtime import flow_run
 
 from flows.parameters import CatalogSources, RunControl, Separation
 from flows.runner.run import run_tracks
+from flows.runner.settled import cheap_tracks
 from flows.runner.setup import prepared_for
 from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
-from tasks.contracts import TrackRef
-from tasks.sources import read_catalog, source_for, source_of
-
-COUNTED = 20_000
-"""Catalogs are read lazily; a small local one is counted first, so that a share can be shown."""
+from tasks.sources import read_catalog
 
 
 def _name() -> str:
@@ -51,20 +47,8 @@ def separate_catalog(
         blocks: Prefect blocks to take settings from.
     """
     limit = tracks.limit or None
+    # So that a share can be shown; other catalogs are read only once, lazily.
+    counted = cheap_tracks(tracks.sources, limit)
     prepared = prepared_for(separation, control, blocks)
     refs = read_catalog(tracks.sources, offline=prepared.settings.engine.offline, limit=limit)
-    return run_tracks(refs, prepared, control, total=_count(tracks))
-
-
-def _count(tracks: CatalogSources) -> int | None:
-    """How many tracks there are, where telling costs next to nothing; else None."""
-    if not all(source_for(source).is_cheap_to_count(source) for source in tracks.sources):
-        return None
-    # Asking each address in a catalog whether it is a playlist is the run's work, not the count's.
-    refs = read_catalog(tracks.sources, offline=True, limit=tracks.limit or None)
-    counted = 0
-    for ref in islice(refs, COUNTED):
-        counted += 1
-        if isinstance(ref, TrackRef) and not source_of(ref).is_cheap_to_count(ref.source):
-            return None
-    return counted if counted < COUNTED else None
+    return run_tracks(refs, prepared, control, total=None if counted is None else len(counted))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import typer
 
 from flows.cli.console import Exit, busy, moving, stop
-from flows.cli.own_prefect import own_server, prepare_prefect
+from flows.cli.own_prefect import OwnServer, own_server, prepare_prefect
 from flows.cli.prefect_address import Address, check_address, check_logging, read_address
 from tasks.errors import StemwrightError
 
@@ -34,8 +35,68 @@ NEEDED_SOON = (
 """What the first track needs: imported while the server starts, on another core."""
 
 
+class Prefect:
+    """Prefect for one command. Its own server takes seconds to start, so it may begin before the
+    command knows all that it will do."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._begun = False
+        self._server: OwnServer | None = None
+        self.address: Address | None = None
+        """The API that the user set."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._held.close()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether nobody will ever look at what this server shows."""
+        return self.address is None
+
+    def begin(self) -> None:
+        """Start what will be needed, without waiting for it.
+
+        Raises:
+            SettingsError: Prefect's own settings are broken.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        prepare_prefect()
+        self.address = read_address()
+        if self.is_own:
+            self._server = self._held.enter_context(own_server())
+
+    def ready(self) -> None:
+        """Wait until a flow can run.
+
+        Raises:
+            SettingsError: The configured server isn't there, ours didn't start, or Prefect's
+                settings are broken.
+        """
+        self.begin()
+        check_logging()
+        if self.address:
+            check_address(self.address)
+        if self._server:
+            with busy("starting Prefect…"):
+                for name in NEEDED_SOON:
+                    import_module(name)
+                url = self._server.ready(_patience_s())
+                self._held.enter_context(_asking(url))
+
+
 def run_catalog(
-    options: RunOptions, prepared: Prepared, *, fail_under: float = 0.0, as_json: bool
+    options: RunOptions,
+    prepared: Prepared,
+    prefect: Prefect,
+    *,
+    fail_under: float = 0.0,
+    as_json: bool,
 ) -> RunSummary:
     """Run `separate_catalog` in this process and show how it goes.
 
@@ -43,12 +104,12 @@ def run_catalog(
         StemwrightError: The run couldn't start.
         typer.Exit: It was interrupted, or crashed; that is said already.
     """
-    prepare_prefect()
-    address: Address | None = None
     try:
-        with _terminated_like_interrupted(), _prefect() as address:
+        with _terminated_like_interrupted():
+            prefect.ready()
             live = moving() and not as_json
-            ended = _run(options, prepared, fail_under=fail_under, live=live)
+            with _unseen() if prefect.is_own else nullcontext():
+                ended = _run(options, prepared, fail_under=fail_under, live=live)
     except KeyboardInterrupt:
         stop(
             Exit.INTERRUPTED,
@@ -62,7 +123,7 @@ def run_catalog(
     except Exception as error:
         # Prefect's own: an API that can't be reached any more, a server that died.
         ended = error
-    return _summary_of(ended, address, as_json=as_json)
+    return _summary_of(ended, prefect.address, as_json=as_json)
 
 
 def _run(options: RunOptions, prepared: Prepared, *, fail_under: float, live: bool) -> object:
@@ -97,25 +158,10 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def _prefect() -> Iterator[Address | None]:
-    """Prefect ready to run a flow: on the server that is configured, or on one of its own.
+def _unseen() -> AbstractContextManager[None]:
+    from flows.runner.artifacts import unseen
 
-    Raises:
-        SettingsError: That server isn't there, ours didn't start, or Prefect's settings are broken.
-    """
-    address = read_address()
-    check_logging()
-    if address:
-        check_address(address)
-        yield address
-        return
-    with busy("starting Prefect…"), ExitStack() as stack:
-        url = stack.enter_context(own_server(NEEDED_SOON, _patience_s()))
-        stack.enter_context(_asking(url))
-        running = stack.pop_all()
-    with running:
-        yield None
+    return unseen()
 
 
 def _patience_s() -> float:
@@ -127,6 +173,8 @@ def _patience_s() -> float:
 @contextmanager
 def _asking(url: str) -> Iterator[None]:
     """Prefect's client asks the server of this run, and shows it nobody's keys."""
+    from prefect.events.clients import NullEventsClient
+    from prefect.events.worker import EventsWorker
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_KEY,
@@ -139,8 +187,14 @@ def _asking(url: str) -> Iterator[None]:
     ours = {PREFECT_API_URL: url, PREFECT_API_KEY: None, PREFECT_API_AUTH_STRING: None}
     # Nobody reads what a server for one run keeps, and the heartbeat's thread costs a second.
     quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with temporary_settings(ours | quick):
-        yield
+    EventsWorker.set_client_override(NullEventsClient)
+    try:
+        with temporary_settings(ours | quick):
+            yield
+    finally:
+        # It would go on asking a server that has ended.
+        EventsWorker.instance().drain()
+        EventsWorker.set_client_override(None)
 
 
 def _summary_of(ended: object, address: Address | None, *, as_json: bool) -> RunSummary:

@@ -54,7 +54,8 @@ def evaluate(
     Example: stemwright evaluate ~/musdb18hq/test --model htdemucs
     """
     with errors_shown(as_json):
-        from flows.cli.separate import prepare
+        from flows.cli.separate import read_settings
+        from flows.runner.setup import prepare
         from tasks.quality.reference import museval_metrics
 
         museval_metrics()
@@ -70,7 +71,7 @@ def evaluate(
                 offline=offline,
             )
             with busy("looking at the settings and the hardware…"):
-                prepared = prepare(options)
+                prepared = prepare(read_settings(options))
             found = _made(folder, prepared, limit)
         code = _exit_code(found)
         if as_json:

@@ -4,7 +4,6 @@ user's Prefect, whatever version made them, has a part in it, and nothing of it 
 from __future__ import annotations
 
 import http.client
-import importlib
 import os
 import re
 import secrets
@@ -14,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -41,9 +40,19 @@ _OURS = {
     "PREFECT_UI_ENABLED": "0",
     # Seconds that nobody uses: a run saves no Blocks.
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-    "PREFECT__SERVER_EPHEMERAL": "1",
+    # Its services work through what nobody will look at.
+    "PREFECT__SERVER_WEBSERVER_ONLY": "1",
     "PREFECT__SERVER_FINAL": "1",
 }
+# What its imports make lives as long as it does: to look for garbage in it is a fifth of its start.
+_START = """
+import gc
+gc.disable()
+import uvicorn, prefect.server.api.server
+gc.freeze()
+gc.enable()
+uvicorn.main()
+"""
 _HOST = "127.0.0.1"
 _PAUSE_S = 0.05
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
@@ -60,16 +69,8 @@ def prepare_prefect() -> None:
 
 
 @contextmanager
-def own_server(needed: Iterable[str], patience_s: float) -> Iterator[str]:
-    """Start a server, import modules meanwhile, give the API's URL, and leave nothing behind.
-
-    Args:
-        needed: Modules that the run needs anyway; imported on another core than the server's.
-        patience_s: How long it may take to start.
-
-    Raises:
-        SettingsError: It didn't start; with what it said, and what to do.
-    """
+def own_server() -> Iterator[OwnServer]:
+    """Start a server, without waiting for it, and leave nothing of it behind."""
     from tasks.recording import scratch
 
     root = homes()
@@ -77,16 +78,7 @@ def own_server(needed: Iterable[str], patience_s: float) -> Iterator[str]:
     with scratch.held(root / "running", f"{os.getpid()}-{secrets.token_hex(4)}") as home:
         seed = root / f"seed-{_version()}.sqlite3"
         with _running(home, seed) as server:
-            for name in needed:
-                importlib.import_module(name)
-            try:
-                server.wait(patience_s)
-            except SettingsError:
-                # Whatever it was, the next one begins without what this one began with.
-                seed.unlink(missing_ok=True)
-                raise
-            _keep_seed(home, seed)
-            yield server.url
+            yield server
 
 
 def homes() -> Path:
@@ -103,22 +95,34 @@ def homes() -> Path:
     return temporary_root().with_name("prefect")
 
 
-class _Server:
+class OwnServer:
     """The process, and how to tell that it answers."""
 
-    def __init__(self, home: Path, port: int, process: subprocess.Popen[bytes]) -> None:
-        self.url = f"http://{_HOST}:{port}/api"
+    def __init__(self, home: Path, seed: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+        self._url = f"http://{_HOST}:{port}/api"
         self._home = home
+        self._seed = seed
         self._port = port
         self._process = process
         self._since = time.monotonic()
 
-    def wait(self, patience_s: float) -> None:
-        """Return once it answers.
+    def ready(self, patience_s: float) -> str:
+        """Return its API's URL once it answers.
 
         Raises:
-            SettingsError: It ended, or took longer than `patience_s` seconds since its start.
+            SettingsError: It ended, or took longer than `patience_s` seconds since its start; with
+                what it said, and what to do.
         """
+        try:
+            self._wait(patience_s)
+        except SettingsError:
+            # Whatever it was, the next one begins without what this one began with.
+            self._seed.unlink(missing_ok=True)
+            raise
+        _keep_seed(self._home, self._seed)
+        return self._url
+
+    def _wait(self, patience_s: float) -> None:
         while not self._answers():
             if (code := self._process.poll()) is not None:
                 remedy = (
@@ -153,13 +157,13 @@ class _Server:
 
 
 @contextmanager
-def _running(home: Path, seed: Path) -> Iterator[_Server]:
+def _running(home: Path, seed: Path) -> Iterator[OwnServer]:
     _sow(seed, home / "prefect.db")
     # It listens before it is started, so that no other program can have the port in between.
     with closing(socket.create_server((_HOST, 0))) as door, (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "uvicorn", "--factory"),
+                *(sys.executable, "-c", _START, "--factory"),
                 *("prefect.server.api.server:create_app", "--fd", str(door.fileno())),
                 *("--log-level", "error", "--lifespan", "on"),
             ],
@@ -177,7 +181,7 @@ def _running(home: Path, seed: Path) -> Iterator[_Server]:
         port = door.getsockname()[1]
     try:
         with _ended_with_us(process):
-            yield _Server(home, port, process)
+            yield OwnServer(home, seed, port, process)
     finally:
         # Nobody reads what it would still write.
         process.kill()

@@ -29,11 +29,12 @@ def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
     Example: stemwright plan ~/Music/album --library ./library
     """
     with errors_shown(as_json):
-        from flows.cli.separate import prepare
+        from flows.cli.separate import read_settings
         from flows.planning import make_plan
+        from flows.runner.setup import prepare
         from tasks.sources import read_catalog
 
-        prepared = prepare(options)
+        prepared = prepare(read_settings(options))
         offline, limit = prepared.settings.engine.offline, options.limit or None
         made = make_plan(
             read_catalog(options.sources, offline=offline, limit=limit),

@@ -12,6 +12,7 @@ from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
+from flows.cli.own_prefect import QUIET
 from tasks.errors import SettingsError
 
 VARIABLE = "PREFECT_API_URL"
@@ -38,6 +39,8 @@ def read_address() -> Address | None:
         SettingsError: Prefect's own settings can't be read; with the file and the place in it.
     """
     profiles = _read_profiles()
+    if not profiles and not _is_configured():
+        return None
     with _settings_named():
         from prefect.settings import Settings
 
@@ -101,6 +104,13 @@ def check_logging() -> None:
     except Exception as error:
         cause = f"Prefect's logging settings in {path} can't be used: {_in_a_line(error)}"
         raise SettingsError(cause, remedy="Correct the file, or move it away.") from error
+
+
+def _is_configured() -> bool:
+    """Whether anything can have set an address; to ask Prefect itself takes a second."""
+    names = {name for name in os.environ if name.upper().startswith("PREFECT_")} - set(QUIET)
+    files = ("prefect.toml", "pyproject.toml", ".env")
+    return bool(names) or any(Path(name).exists() for name in files)
 
 
 def profiles_file() -> Path:

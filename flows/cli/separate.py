@@ -12,7 +12,7 @@ from flows.cli.console import busy, complain, errors_shown, out, print_json, saf
 from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
-    from flows.runner.setup import Prepared
+    from blocks.settings import StemwrightSettings
     from flows.runner.summary import RunSummary, TrackLine
     from tasks.recording import TrackRow
 
@@ -54,11 +54,7 @@ def run_and_show(
     afterwards: Callable[[RunSummary], None] | None = None,
 ) -> None:
     """Run the flow, print its results, and exit with its code."""
-    with busy("looking at the settings and the hardware…"):
-        prepared = prepare(options)
-    from flows.cli.embedded import run_catalog
-
-    summary = run_catalog(options, prepared, fail_under=fail_under, as_json=as_json)
+    summary = run(options, fail_under=fail_under, as_json=as_json)
     if as_json:
         print_json(summary.model_dump(mode="json") | {"exit_code": summary.exit_code})
     else:
@@ -68,15 +64,39 @@ def run_and_show(
     raise typer.Exit(summary.exit_code)
 
 
-def prepare(options: opt.RunOptions) -> Prepared:
-    """Find what is wrong with the settings before Prefect is even imported, and make the engine."""
+def run(options: opt.RunOptions, *, fail_under: float = 0.0, as_json: bool) -> RunSummary:
+    """Run the flow, unless the library says that there is nothing to do."""
+    from flows.cli.embedded import Prefect, run_catalog
+    from flows.runner.settled import cheap_tracks, settled_run
+    from flows.runner.setup import prepare
+    from tasks.recording import Library
+
+    finished: RunSummary | None = None
+    with Prefect() as prefect:
+        with busy("looking at the settings, the library and the hardware…"):
+            settings = read_settings(options)
+            refs = None if options.force else cheap_tracks(options.sources, options.limit or None)
+            library = Library(settings.library)
+            if refs is None or not library.knows(ref.source for ref in refs):
+                # Surely there is something to do, and while it starts we can prepare.
+                prefect.begin()
+            prepared = prepare(settings)
+            if refs is not None:
+                known = prepared.known_tracks(library, retry_failed=options.retry_failed)
+                finished = settled_run(refs, prepared, known)
+        return finished or run_catalog(
+            options, prepared, prefect, fail_under=fail_under, as_json=as_json
+        )
+
+
+def read_settings(options: opt.RunOptions) -> StemwrightSettings:
+    """Find what is wrong with settings and sources before anything is imported or started."""
     from flows.runner import setup
 
     settings = setup.read_settings(options.separation, options.control())
     set_up_logging(settings.logging.level)
-    prepared = setup.prepare(settings)
     _refuse_missing(options.sources)
-    return prepared
+    return settings
 
 
 def _refuse_missing(sources: list[str]) -> None:

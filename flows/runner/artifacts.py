@@ -11,7 +11,9 @@ import base64
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -37,7 +39,22 @@ PICTURES = 20
 EVERY_S = 5.0
 
 
+_seen: ContextVar[bool] = ContextVar("seen", default=True)
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Within this context no artifact is made: the server ends with the run."""
+    token = _seen.set(False)
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def kept_quiet(write: Callable[[], Any]) -> UUID | None:
+    if not _seen.get():
+        return None
     # The library types these as async, too: called from a sync flow they answer at once.
     try:
         made: UUID = write()

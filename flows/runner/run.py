@@ -14,7 +14,7 @@ from flows.parameters import RunControl
 from flows.runner.progress import current_listener
 from flows.runner.recorder import RunRecorder
 from flows.runner.setup import Prepared, opened
-from flows.runner.summary import RunSummary
+from flows.runner.summary import RunSummary, empty_summary
 from flows.runner.window import run_window
 from tasks.contracts import Failure, Run, TrackRef
 from tasks.events import Event, ProgressListener, RunStarted
@@ -44,7 +44,7 @@ def run_tracks(
     with opened(
         prepared, run, publish, force=control.force, retry_failed=control.retry_failed
     ) as context:
-        summary = summary_of(prepared, context.library.url, run)
+        summary = empty_summary(prepared, context.library.url, run)
         recorder = RunRecorder(context.library, summary, fail_under=control.fail_under)
         listeners += [recorder, current_listener()]
         get_run_logger().info("%s on %s: %s", summary.model, summary.device, summary.reasons[0])
@@ -61,22 +61,6 @@ def run_tracks(
         finally:
             recorder.close()
     return final_state(summary)
-
-
-def summary_of(prepared: Prepared, library: str, run: Run) -> RunSummary:
-    """Return the empty summary of a run."""
-    route = prepared.route
-    return RunSummary(
-        library=library,
-        run_id=run.run_id,
-        flow_run_name=run.flow_run_name,
-        separation_id=prepared.accepted_ids[0],
-        model=prepared.model,
-        engine=route.engine,
-        provider=route.provider,
-        device=route.device or route.provider,
-        reasons=list(route.reasons),
-    )
 
 
 def window_of(prepared: Prepared) -> int:

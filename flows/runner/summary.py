@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from tasks.contracts import Failure, TrackReport, Verdict
+from flows.runner.setup import Prepared
+from tasks.contracts import Failure, Run, TrackReport, Verdict
 from tasks.outcome import Done, Duplicate, Failed
 from tasks.recording import TrackRow
 from tasks.run_context import TrackState
@@ -138,6 +139,22 @@ class RunSummary(BaseModel):
         self.failed += 1
         if len(self.failures) < KEPT:
             self.failures.append(failure)
+
+
+def empty_summary(prepared: Prepared, library: str, run: Run) -> RunSummary:
+    """Return the summary of a run of which no track has ended."""
+    route = prepared.route
+    return RunSummary(
+        library=library,
+        run_id=run.run_id,
+        flow_run_name=run.flow_run_name,
+        separation_id=prepared.accepted_ids[0],
+        model=prepared.model,
+        engine=route.engine,
+        provider=route.provider,
+        device=route.device or route.provider,
+        reasons=list(route.reasons),
+    )
 
 
 def _line(track: TrackState, library: str) -> TrackLine:

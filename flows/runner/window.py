@@ -15,6 +15,7 @@ from itertools import chain, islice
 
 from prefect.tasks import exponential_backoff
 
+from flows.runner.settled import settled_as
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import Interrupted, StemwrightError
 from tasks.events import RowRefused, Stage, Tick, TrackEnded, TrackStarted
@@ -52,23 +53,12 @@ def tracks_of(refs: Iterable[TrackRef | Failure], run: RunContext) -> Iterator[T
             continue
         track = TrackState(ref=ref, folder=run.workspace / ref.key)
         run.publish(TrackStarted(track))
-        outcome = run.known.outcome_of(ref)
+        outcome = settled_as(ref, run.known)
         if outcome is None:
             yield track
-            continue
-        if isinstance(outcome, Failed):
-            outcome = _as_of_old(outcome, track)
-        track.end(outcome)
-        run.publish(TrackEnded(track))
-
-
-def _as_of_old(outcome: Failed, track: TrackState) -> Failed:
-    remedy = (
-        f"{outcome.failure.remedy} It failed so in an earlier run and hasn't changed since; "
-        "--retry-failed tries it again."
-    )
-    update = {"label": track.label, "remedy": remedy.strip()}
-    return Failed(outcome.failure.model_copy(update=update), remembered=True)
+        else:
+            track.end(outcome)
+            run.publish(TrackEnded(track))
 
 
 def run_window(

@@ -270,6 +270,20 @@ class Library:
             self._settled()
             return load(self._store, separation_ids)
 
+    def knows(self, sources: Iterable[str]) -> bool:
+        """Tell whether the tables have a row of each of these sources, of whatever kind."""
+        from tasks.recording.tables import read
+
+        unknown = set(sources)
+        tables: tuple[Table, ...] = ("tracks", "aliases", "failures")
+        with self._translated():
+            for table in tables:
+                if unknown:
+                    unknown.difference_update(
+                        read(self._store, table, ["source"]).column(0).to_pylist()
+                    )
+        return not unknown
+
     def tracks(self) -> pd.DataFrame:
         """Return the newest report of each track and separation, oldest first."""
         return self._frame("tracks", ["track_id", "separation_id"])

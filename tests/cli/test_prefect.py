@@ -73,7 +73,8 @@ def test_servers_side_by_side_have_homes_of_their_own_and_leave_none() -> None:
     together = threading.Barrier(2)
 
     def run() -> None:
-        with own_server((), PATIENCE_S) as url:
+        with own_server() as server:
+            url = server.ready(PATIENCE_S)
             together.wait(PATIENCE_S)
             answered.append(httpx.get(f"{url}/health").status_code)
             together.wait(PATIENCE_S)
@@ -104,7 +105,7 @@ def test_what_a_killed_run_left_is_cleared_and_its_server_ends(tmp_path: Path) -
     time.sleep(0.5)  # for its guard
     process.kill()
     process.communicate()
-    with own_server((), PATIENCE_S):
+    with own_server():
         assert not logs[0].parent.exists()
     while servers_in(logs[0].parent):
         assert time.monotonic() < until
@@ -124,10 +125,12 @@ def servers_in(home: Path) -> list[str]:
 
 
 def test_a_damaged_seed_is_made_anew() -> None:
-    with own_server((), PATIENCE_S):
+    with own_server() as server:
+        server.ready(PATIENCE_S)
         (seed,) = homes().glob("seed-*")
     seed.write_bytes(b"SQLite format 3\0 and then nothing of it")
-    with own_server((), PATIENCE_S) as url:
+    with own_server() as server:
+        url = server.ready(PATIENCE_S)
         assert httpx.get(f"{url}/health").status_code == 200
     assert seed.stat().st_size > 100_000
 
@@ -136,8 +139,8 @@ def test_a_server_that_ends_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "uvicorn.py").write_text("raise RuntimeError('the port is cursed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     said = "ended with code 1: RuntimeError: the port is cursed"
-    with pytest.raises(SettingsError, match=said), own_server((), PATIENCE_S):
-        pass
+    with pytest.raises(SettingsError, match=said), own_server() as server:
+        server.ready(PATIENCE_S)
     assert not (homes() / "running").exists()
 
 
@@ -146,9 +149,9 @@ def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (
         pytest.raises(SettingsError, match="within 1 s: it said nothing") as caught,
-        own_server((), 1.0),
+        own_server() as server,
     ):
-        pass
+        server.ready(1.0)
     assert "EPHEMERAL_STARTUP_TIMEOUT_SECONDS" in caught.value.remedy
 
 

@@ -12,7 +12,7 @@ import pytest
 import tasks.separation.factory
 from flows.cli import embedded
 from flows.cli.options import RunOptions
-from flows.cli.separate import prepare
+from flows.cli.separate import run
 from flows.runner import setup
 from tests.flows.studio import run_track, write_track
 
@@ -46,7 +46,7 @@ def test_the_command_hands_what_it_made_on_to_its_flow(
     monkeypatch.setattr("flows.cli.separate.set_up_logging", lambda level: None)
     source = write_track(tmp_path / "a.flac", 1)
     options = RunOptions(sources=[str(source)], library=str(tmp_path / "library"), config=config)
-    summary = embedded.run_catalog(options, prepare(options), as_json=True)
+    summary = run(options, as_json=True)
     assert (summary.done, summary.failed) == (1, 0)
     assert calls == {"load_settings": 1, "make_engine": 1}
 
