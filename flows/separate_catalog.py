@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -14,7 +13,7 @@ from flows.runner.run import run_tracks
 from flows.runner.setup import prepared_for
 from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
-from tasks.contracts import TrackRef
+from tasks.contracts import TrackRef, track_label
 from tasks.sources import read_catalog, source_for, source_of
 
 COUNTED = 20_000
@@ -24,7 +23,7 @@ COUNTED = 20_000
 def _name() -> str:
     tracks = flow_run.parameters.get("tracks") or {}
     sources = tracks.get("sources", []) if isinstance(tracks, dict) else tracks.sources
-    first = Path(str(sources[0])).name if sources else "catalog"
+    first = track_label("", "", str(sources[0])) if sources else "catalog"
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return f"separate · {first}{more}"[:200]
 
@@ -61,7 +60,7 @@ def _count(tracks: CatalogSources) -> int | None:
     if not all(source_for(source).is_cheap_to_count(source) for source in tracks.sources):
         return None
     # Asking each address in a catalog whether it is a playlist is the run's work, not the count's.
-    refs = read_catalog(tracks.sources, offline=True, limit=tracks.limit or None)
+    refs = read_catalog(tracks.sources, offline=True, limit=tracks.limit or None, quiet=True)
     counted = 0
     for ref in islice(refs, COUNTED):
         counted += 1
