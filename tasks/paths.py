@@ -50,16 +50,15 @@ def path_of(source: str) -> str:
     Raises:
         ValueError: No file can have this name.
     """
-    written = _FILE_URL.sub("", source, count=1) if is_file_url(source) else None
-    text = source if written is None else unquote(written, errors="surrogateescape")
+    url = _FILE_URL.match(source)
+    text = unquote(source[url.end() :], errors="surrogateescape") if url else source
     return text if text.isascii() else os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def shown(source: str) -> str:
     """Return a path or source as a person reads it; what isn't UTF-8 as replacement characters."""
-    if is_file_url(source):
-        return unquote(_FILE_URL.sub("", source, count=1))
-    return readable(source)
+    url = _FILE_URL.match(source)
+    return readable(unquote(source[url.end() :]) if url else source)
 
 
 def readable(text: str) -> str:

@@ -57,7 +57,7 @@ def _walk(top: str, skipped: Counter[str]) -> Iterator[str | OSError]:
         try:
             status = os.stat(here)  # noqa: PTH116
             if (status.st_dev, status.st_ino) in read:
-                skipped["links to folders read already"] += 1
+                skipped["read already under another name"] += 1
                 continue
             read.add((status.st_dev, status.st_ino))
             with os.scandir(here) as listed:

@@ -43,7 +43,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is to be said of a source with which nothing is wrong: a sentence without its name."""
+    """What is to be said of a source with which nothing is wrong, without its name."""
 
     text: str
 
@@ -69,7 +69,7 @@ class Source:
     is_local: ClassVar[bool] = False
 
     def matches(self, source: str) -> bool:
-        """Tell whether it is for this source: an absolute path, a URL, or `-`."""
+        """Tell whether it is for this source: a URL, `-`, or a path as `tasks.paths` has it."""
         raise NotImplementedError
 
     def needs_network(self, source: str) -> bool:

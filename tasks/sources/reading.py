@@ -188,7 +188,8 @@ class _Reading:
                     meant = inside.read(found)
                     if not told and meant.where.endswith(LEGACY):
                         told = True
-                        log.warning("%s isn't all UTF-8: %s", shown(source), meant.where)
+                        named = shown(source) if kind.is_base else kind.name
+                        log.warning("%s isn't all UTF-8: %s", named, meant.where)
                     yield from self.expand(meant, inside)
         except StemwrightError as error:
             yield _failed(error, inside, whole)
@@ -297,7 +298,8 @@ def _printable(source: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().strip()
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return whole.strip()
 
 
 def _failed(error: StemwrightError, place: _Place, row: Row) -> Failure:

@@ -65,5 +65,5 @@ def why_left_out(name: str) -> str:
 
 
 def left_out(skipped: Counter[str]) -> str:
-    """Say what of a folder isn't picked up: "3 hidden and 1 without an audio suffix left out"."""
-    return f"{' and '.join(f'{count:,} {what}' for what, count in skipped.items())} left out."
+    """Say what of a folder isn't picked up: "left out: 1 hidden, 3 without an audio suffix."."""
+    return f"left out: {', '.join(f'{count:,} {why}' for why, count in skipped.items())}."

@@ -33,7 +33,7 @@ def test_a_folder_s_own_files_come_first_and_what_is_left_out_is_counted(
     with caplog.at_level(logging.INFO):
         assert tracks(tmp_path, tmp_path) == ["a.flac", "b.MP3", "z/c.wav"]
     (said,) = (record.getMessage() for record in caplog.records)
-    assert said == f"{tmp_path}: 2 hidden and 2 without an audio suffix left out."
+    assert said == f"{tmp_path}: left out: 2 hidden, 2 without an audio suffix."
 
 
 def test_of_a_store_it_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -47,7 +47,7 @@ def test_of_a_store_it_is_counted_too(caplog: pytest.LogCaptureFixture) -> None:
     finally:
         fs.rm("/counted", recursive=True)
     (said,) = (record.getMessage() for record in caplog.records)
-    assert said == "memory://counted: 2 hidden and 1 without an audio suffix left out."
+    assert said == "memory://counted: left out: 2 hidden, 1 without an audio suffix."
 
 
 def test_links_to_folders_are_followed_and_each_folder_is_read_once(
@@ -68,7 +68,7 @@ def test_links_to_folders_are_followed_and_each_folder_is_read_once(
         found = tracks(tmp_path / "music", tmp_path / "music")
     assert found == ["own/a.wav", "friend/b.wav", "friend/deep/c.wav"]
     (said,) = (record.getMessage() for record in caplog.records)
-    assert "3 links to folders read already" in said
+    assert "3 read already under another name" in said
 
 
 @pytest.mark.parametrize("name", ["x.flac", "list.csv", "list.m3u"])
