@@ -150,7 +150,7 @@ class _Look:
             why = "has to be fetched to be looked at"
             return planned.model_copy(update={"action": "unseen", "why": why})
         # A local file is only looked at here, and stays where it is.
-        path = ingest(ref, Path(ref.source).parent, self._settings.ingest_policy()).path
+        path = ingest(ref, Path(), self._settings.ingest_policy()).path
         seconds = duration_s(path)
         self._refuse_long(seconds)
         track_id = identify(path)

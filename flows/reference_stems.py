@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import soundfile as sf
 from tasks.contracts import AudioPolicy, Mixture, SourceAudio, TrackRef, Value
 from tasks.errors import CorruptAudio, IncompleteSeparation, SettingsError
 from tasks.normalize import normalize
+from tasks.paths import readable, text_of
 from tasks.sources import fingerprint
 
 SUFFIXES = (".wav", ".flac")
@@ -64,7 +66,7 @@ def _track_in(place: Path, root: Path, stems: Sequence[str]) -> ReferenceTrack |
     if not files or (mixture is None and len(files) < 2):
         return None
     name = place.relative_to(root).as_posix() if place != root else place.resolve().name
-    return ReferenceTrack(name=name, mixture=mixture, stems=files)
+    return ReferenceTrack(name=readable(name), mixture=mixture, stems=files)
 
 
 def _file(place: Path, name: str) -> Path | None:
@@ -84,7 +86,7 @@ def mixture_of(track: ReferenceTrack, folder: Path, policy: AudioPolicy) -> Mixt
 
 
 def _normalized(path: Path, title: str, folder: Path, policy: AudioPolicy) -> Mixture:
-    ref = TrackRef(source=str(path), kind="file", title=title)
+    ref = TrackRef(source=text_of(str(path)), kind="file", title=title)
     audio = SourceAudio(
         ref=ref,
         path=path,
@@ -97,7 +99,7 @@ def _normalized(path: Path, title: str, folder: Path, policy: AudioPolicy) -> Mi
 
 def _summed(track: ReferenceTrack, path: Path) -> Path:
     """The stems' sum as a 32-bit float WAV, made in blocks."""
-    files = [sf.SoundFile(stem) for stem in track.stems.values()]
+    files = [sf.SoundFile(os.fsencode(stem)) for stem in track.stems.values()]
     try:
         if len({(file.frames, file.channels, file.samplerate) for file in files}) > 1:
             raise IncompleteSeparation(
@@ -148,7 +150,7 @@ def reference_stems_of(
 
 def _shape(path: Path, track: str) -> tuple[int, int]:
     try:
-        info = sf.info(path)
+        info = sf.info(os.fsencode(path))  # a name needn't be UTF-8
     except sf.LibsndfileError as error:
         raise CorruptAudio(f"{path.name} can't be opened as audio.", track=track) from error
     return info.samplerate, info.channels

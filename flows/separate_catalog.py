@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -14,13 +12,14 @@ from flows.runner.settled import cheap_tracks
 from flows.runner.setup import prepared_for
 from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
+from tasks.contracts import track_label
 from tasks.sources import read_catalog
 
 
 def _name() -> str:
     tracks = flow_run.parameters.get("tracks") or {}
     sources = tracks.get("sources", []) if isinstance(tracks, dict) else tracks.sources
-    first = Path(str(sources[0])).name if sources else "catalog"
+    first = track_label("", "", str(sources[0])) if sources else "catalog"
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return f"separate · {first}{more}"[:200]
 

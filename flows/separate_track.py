@@ -12,6 +12,7 @@ from flows.runner.setup import prepared_for
 from flows.runner.summary import RunSummary
 from flows.saved_blocks import SavedBlocks
 from tasks.contracts import Failure, TrackRef, track_label
+from tasks.paths import path_of
 from tasks.sources import read_catalog
 
 
@@ -23,11 +24,16 @@ def _name() -> str:
 
 
 def _label(track: TrackSource) -> str:
+    import os.path
     from pathlib import Path
 
     from tasks.sources.tags import read_tags
 
-    tags = read_tags(Path(track.source)) if Path(track.source).is_file() else None
+    try:
+        path = path_of(track.source)
+    except ValueError:
+        path = ""
+    tags = read_tags(Path(path)) if os.path.isfile(path) else None  # noqa: PTH113  # a name may be too long
     title = track.title or (tags.title if tags else "")
     artist = track.artist or (tags.artist if tags else "")
     return track_label(artist, title, track.source)

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.errors import StemwrightError
+from tasks.paths import shown
 
 SAMPLE_RATE_HZ = 44_100
 CHANNELS = 2
@@ -312,6 +313,7 @@ def track_label(artist: str | None, title: str | None, source: str | None) -> st
 def _end_of(source: str) -> str:
     """The last part of a path, or of a URL: that decoded, its query shown if it has no suffix."""
     if not source.startswith(("http://", "https://")):
+        source = shown(source)
         return source.rstrip("/").rsplit("/", 1)[-1] or source
     path, _, query = source.partition("#")[0].partition("?")
     end = unquote(path.rstrip("/").rsplit("/", 1)[-1])

@@ -33,7 +33,10 @@ StemwrightError
 from __future__ import annotations
 
 import errno
+import os
 from typing import ClassVar
+
+from tasks.paths import shown, text_of
 
 
 class StemwrightError(Exception):
@@ -232,7 +235,7 @@ class Interrupted(StemwrightError):
 
 def from_os_error(error: OSError, *, track: str = "", stage: str = "") -> StemwrightError:
     """Translate an operating-system error into the family, so that it carries a remedy."""
-    where = error.filename or track
+    where = shown(text_of(os.fsdecode(error.filename))) if error.filename else track
     if isinstance(error, FileNotFoundError):
         return SourceMissing(f"there is no file at {where}.", track=track, stage=stage)
     if isinstance(error, PermissionError):

@@ -21,7 +21,7 @@ from flows.cli import (
     separate,
 )
 from flows.cli.console import Exit, complain, error_document, print_json
-from flows.cli.streams import hold_folder, hold_streams, lost_output
+from flows.cli.streams import hold_folder, hold_names, hold_streams, lost_output
 
 
 class _Command(TyperGroup):
@@ -87,6 +87,7 @@ def _root(
 
 def main() -> None:
     """The console script's entry."""
+    hold_names()
     hold_streams()
     if not hold_folder():
         gone = "the working folder was deleted; nothing is found in it or written to it."

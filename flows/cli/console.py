@@ -17,14 +17,15 @@ from rich.markup import escape
 
 from flows.logs import LOGGERS, set_level
 from tasks.errors import SettingsError, StemwrightError
+from tasks.paths import readable
 from tasks.plugins import load_plugins
 
 # Without a terminal there is no width to keep to, and a table that wraps reads badly in a log.
 PIPED_WIDTH = 160
 
-# Control characters, lone surrogates and what turns the direction of text: a file's name or title
+# Control characters and what turns the direction of text: a file's name or title
 # is another's text, and must not steer our terminal.
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]+")
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 
 
 CRAMPED = 64
@@ -60,7 +61,7 @@ err = _console(stderr=True)
 
 def plain(text: object) -> str:
     """Another's text without what steers a terminal."""
-    return _STEERING.sub(" ", str(text)).strip()
+    return _STEERING.sub(" ", readable(str(text))).strip()
 
 
 def safe(text: object) -> str:

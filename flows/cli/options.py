@@ -124,6 +124,16 @@ class RunOptions:
     force: Force = False
     offline: Offline = False
 
+    def __post_init__(self) -> None:
+        from tasks.paths import is_text, shown
+        from tasks.sources import from_argument
+
+        for option, value in vars(self).items():
+            if option != "sources" and not is_text(str(value)):
+                hint = f"--{option.replace('_', '-')}"
+                raise typer.BadParameter(f"{shown(str(value))} isn't UTF-8.", param_hint=hint)
+        object.__setattr__(self, "sources", [from_argument(source) for source in self.sources])
+
     @property
     def separation(self) -> Separation:
         """What to make of the tracks, and where to put it, as the flows are told."""

@@ -101,13 +101,15 @@ def read_settings(options: opt.RunOptions) -> StemwrightSettings:
 
 def _refuse_missing(sources: list[str]) -> None:
     """A typo on the command line starts nothing; what a catalog names may be missing."""
+    from tasks.paths import shown
     from tasks.sources import missing_of
 
     missing = missing_of(sources)
     if missing:
+        first = shown(missing[0]) if missing[0].strip() else "a blank name"
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise SettingsError(
-            f"there is no file or folder at {missing[0]}{more}.", remedy="Check the path."
+            f"there is no file or folder at {first}{more}.", remedy="Check the path."
         )
 
 

@@ -1,5 +1,5 @@
 """What the command is started with, as others leave it: streams that are closed, missing, full or
-at their end, and a working folder that was deleted.
+at their end, an ASCII locale, and a working folder that was deleted.
 
 A daemon's or a cron job's may not be there; a pipe's reader may have seen enough. Neither is the
 command's failure, and no track of a run may fail for it.
@@ -42,6 +42,17 @@ class _Forgiving(io.TextIOWrapper):
         return None
 
 
+def hold_names() -> None:
+    """Start again in Python's UTF-8 mode where the locale is ASCII.
+
+    Libraries that open files encode their names as the locale says, and ASCII holds few.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.environ["PYTHONUTF8"] = "1"  # for what this process starts
+        os.environ.setdefault("PYTHONIOENCODING", "ascii")
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def hold_streams() -> None:
     """Open what is closed onto nothing, and let output end without an error.
 
@@ -72,7 +83,8 @@ def _forgiving(stream: TextIO | None, number: int) -> TextIO:
         return stream
     how: dict[str, Any] = {
         "encoding": stream.encoding,
-        "errors": stream.errors,
+        # Where the locale is ASCII a stream can't hold every title, nor our own "×".
+        "errors": "replace",
         "line_buffering": stream.line_buffering,
     }
     return _Forgiving(stream.detach(), **how)

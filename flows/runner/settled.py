@@ -40,7 +40,7 @@ def cheap_tracks(sources: list[str], limit: int | None) -> list[TrackRef] | None
         return None
     # Asking each address in a catalog whether it is a playlist is the run's work.
     found: list[TrackRef] = []
-    for ref in islice(read_catalog(sources, offline=True, limit=limit), COUNTED):
+    for ref in islice(read_catalog(sources, offline=True, limit=limit, quiet=True), COUNTED):
         if not isinstance(ref, TrackRef) or not source_of(ref).is_cheap_to_count(ref.source):
             return None
         found.append(ref)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks.contracts import Failure, TrackReport
 from tasks.errors import ProtocolError, SettingsError, StemwrightError, TransientError
+from tasks.paths import is_text, shown
 from tasks.recording import disk, scratch, sidecar
 from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
 from tasks.recording.local_store import LOCK_TIMEOUT_S, OWN, LocalStore
@@ -351,8 +352,12 @@ def _resolved(url: str | Path) -> str:
     protocol, path = split_protocol(text) if isinstance(url, str) else (None, text)
     if protocol in (None, "file", "local"):
         try:
-            return str(Path(path).expanduser().absolute())
+            whole = str(Path(path).expanduser().absolute())
         except RuntimeError as error:
             raise SettingsError(f"{path}: {error}", remedy="Set --library.") from error
+        if not is_text(whole):  # its tables name its files, and are text
+            what = f"the library's path, {shown(whole)}, isn't UTF-8."
+            raise SettingsError(what, remedy="Set --library to a folder elsewhere.")
+        return whole
     demand_driver(protocol)
     return text.rstrip("/")

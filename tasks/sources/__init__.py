@@ -10,22 +10,24 @@ from tasks.sources.fetching import fingerprint, ingest
 from tasks.sources.file import File
 from tasks.sources.folder import Folder
 from tasks.sources.http import Http
-from tasks.sources.kinds import Fetched, Row, Source, register, source_for, source_of
+from tasks.sources.kinds import Fetched, Note, Row, Source, register, source_for, source_of
 from tasks.sources.manifest import Manifest
 from tasks.sources.objects import Objects
-from tasks.sources.reading import missing_of, read_catalog
+from tasks.sources.reading import from_argument, missing_of, read_catalog
 from tasks.sources.stdin import Stdin
 from tasks.sources.ytdlp import Ytdlp
 
-# The last is asked first whether a source is its own.
-for _kind in (File, Folder, Objects, Ytdlp, Http, Manifest, Stdin):
+# The last is asked first whether a source is its own: a folder is one whatever its name ends in.
+for _kind in (File, Objects, Ytdlp, Http, Manifest, Folder, Stdin):
     register(_kind)
 
 __all__ = [
     "Fetched",
+    "Note",
     "Row",
     "Source",
     "fingerprint",
+    "from_argument",
     "ingest",
     "missing_of",
     "read_catalog",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.contracts import IngestPolicy
 from tasks.errors import EmptyAudio, SourceMissing, SourceRefused
+from tasks.paths import path_of
 from tasks.sources.kinds import Fetched, Source
 from tasks.sources.limits import check_size
 
@@ -32,7 +33,7 @@ class File(Source):
 
     def fetch(self, source: str, scratch: Path, policy: IngestPolicy) -> Fetched:
         """Return the file itself, once it is seen to be readable, regular, not empty, allowed."""
-        path = Path(source)
+        path = _path(source)
         status = _status(path)
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
@@ -46,10 +47,17 @@ class File(Source):
     def fingerprint(self, source: str) -> str:
         """Return `SIZE-MTIME_NS`, or "" if the file can't be looked at."""
         try:
-            status = Path(source).stat()
+            status = Path(path_of(source)).stat()
         except (OSError, ValueError):
             return ""
         return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _path(source: str) -> Path:
+    try:
+        return Path(path_of(source))
+    except ValueError as error:
+        raise SourceMissing("no file can have this name.") from error
 
 
 def _status(path: Path) -> os.stat_result:

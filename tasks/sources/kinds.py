@@ -22,7 +22,10 @@ from tasks.errors import SettingsError, StemwrightError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A source as written in a catalog, where that was ("line 12"), and its other columns."""
+    """A source as written in a catalog, where that was ("line 12"), and its other columns.
+
+    Of a source that isn't UTF-8 the bytes stand in it as `surrogateescape` leaves them.
+    """
 
     source: str
     where: str = ""
@@ -38,7 +41,14 @@ class Fetched:
     tags: Tags = field(default_factory=Tags)
 
 
-Rows = Iterator[Row | StemwrightError]
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is to be said of a source with which nothing is wrong, without its name."""
+
+    text: str
+
+
+Rows = Iterator[Row | Note | StemwrightError]
 
 
 class Source:
@@ -59,7 +69,7 @@ class Source:
     is_local: ClassVar[bool] = False
 
     def matches(self, source: str) -> bool:
-        """Tell whether it is for this source: an absolute path, a URL, or `-`."""
+        """Tell whether it is for this source: a URL, `-`, or a path as `tasks.paths` has it."""
         raise NotImplementedError
 
     def needs_network(self, source: str) -> bool:
@@ -74,7 +84,8 @@ class Source:
         """Find the tracks in it (or the sources, of a list), lazily; by default it is one track.
 
         Yields:
-            A row for each, with what is known of it, or the error that stands in its place.
+            A row for each, with what is known of it, or the error that stands in its place; and
+            notes.
 
         Raises:
             StemwrightError: It can't be read any further.

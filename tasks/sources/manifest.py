@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,8 +12,9 @@ from typing import IO, cast
 
 from tasks.errors import CatalogError, SourceMissing, StemwrightError, from_os_error
 from tasks.net.http_errors import check_status, httpx_errors
-from tasks.sources.kinds import Row, Rows, Source
-from tasks.sources.manifest_formats import LEGACY, TEXT_READERS, read_parquet
+from tasks.paths import path_of
+from tasks.sources.kinds import Rows, Source
+from tasks.sources.manifest_formats import TEXT_READERS, read_parquet
 from tasks.sources.objects import driver_error, filesystem
 from tasks.sources.suffixes import (
     CATALOG_SUFFIXES,
@@ -24,7 +24,6 @@ from tasks.sources.suffixes import (
     suffix_of,
 )
 
-log = logging.getLogger(__name__)
 _MAX_WEB_CATALOG_BYTES = 2 * 1024**3
 _WHAT = "catalog at this URL"
 
@@ -55,14 +54,9 @@ class Manifest(Source):
             if suffix == ".parquet":
                 yield from read_parquet(file)
                 return
-            told = False
             try:
                 with as_text(file) as text:
-                    for row in TEXT_READERS[suffix](text):
-                        if not told and isinstance(row, Row) and row.where.endswith(LEGACY):
-                            told = True
-                            log.warning("%s isn't all UTF-8: %s", source, row.where)
-                        yield row
+                    yield from TEXT_READERS[suffix](text)
             except UnicodeError as error:
                 cause = f"the file can't be decoded: {error}."
                 yield CatalogError(cause, remedy="Save it as UTF-8.")
@@ -88,8 +82,6 @@ def open_catalog(location: str) -> Iterator[IO[bytes]]:
 def _on_disk(error: OSError, location: str) -> StemwrightError:
     if isinstance(error, FileNotFoundError):
         return SourceMissing("there is no such catalog.", remedy="Check the path.")
-    if isinstance(error, IsADirectoryError):
-        return CatalogError("this is a folder with a catalog's name.", remedy="Rename the folder.")
     return from_os_error(error, track=location)
 
 
@@ -102,7 +94,7 @@ def _open(location: str) -> IO[bytes]:
             return cast(IO[bytes], fs.open(path, "rb"))
         except Exception as error:  # drivers raise their vendors' own types
             raise driver_error(error, _WHAT) from error
-    return Path(location).open("rb")
+    return Path(path_of(location)).open("rb")
 
 
 def _spool(url: str) -> IO[bytes]:

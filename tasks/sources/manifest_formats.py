@@ -1,6 +1,7 @@
 """Rows out of manifests: `.csv`, `.jsonl`, `.txt`, `.m3u`, `.parquet`.
 
-A reader yields a `Row` for each good row and a `CatalogError` for each bad one, and goes on.
+A reader yields a `Row` for each good row and a `CatalogError` for each bad one, and goes on. A
+source that isn't UTF-8 is left as it is: only who knows the folder can tell what it names.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ _UTF8_REMEDY = "Save the file as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8`, if it 
 _ROWS_A_BATCH = 4096
 
 
-def _undecodable(text: str) -> str:
+def undecodable(text: str) -> str:
     """The first byte that wasn't UTF-8 (kept by `surrogateescape`), in hexadecimal, or ""."""
     if text.isascii():
         return ""
     return next((f"0x{ord(c) - 0xDC00:02x}" for c in text if "\udc80" <= c <= "\udcff"), "")
 
 
-def _legacy(text: str, errors: str = "strict") -> str | None:
+def legacy(text: str, errors: str = "strict") -> str | None:
     """Text that isn't UTF-8 as Windows-1252, which older tools write; None if it isn't that."""
-    if not _undecodable(text):
+    if not undecodable(text):
         return text
     try:
         return text.encode("utf-8", "surrogateescape").decode("cp1252", errors)
-    except UnicodeDecodeError:
+    except UnicodeError:
         return None
 
 
@@ -55,7 +56,14 @@ def _row(where: str, cells: dict[str, str]) -> Row | CatalogError:
     source = cells.pop("source", "").strip()
     if not source:
         return _bad_row(where, "has no source.", "Fill in its `source` column, or delete it.")
-    return Row(source, where, cells)
+    note = ""
+    for name, cell in cells.items():
+        if byte := undecodable(cell):
+            read = legacy(cell)
+            if read is None:
+                return _not_utf8(f"{where}, column `{name}`,", byte)
+            cells[name], note = read, LEGACY
+    return Row(source, where + note, cells)
 
 
 def _no_source_column(columns: Iterable[str]) -> CatalogError:
@@ -133,9 +141,9 @@ def read_csv(lines: IO[str]) -> Rows:
     delimiters = _DELIMITERS
     if named := _SEPARATOR.fullmatch(header.rstrip("\r\n")):
         delimiters, header = named[1], next(source, "")
-    decoded = _legacy(header)
+    decoded = legacy(header)
     if decoded is None:
-        yield _not_utf8(f"line {source.number}", _undecodable(header))
+        yield _not_utf8(f"line {source.number}", undecodable(header))
         return
     delimiter, columns = _header(decoded, delimiters)
     if fault := _fault_of(columns):
@@ -179,14 +187,6 @@ def _open_quote(row: list[str], columns: list[str], delimiter: str) -> str:
 def _csv_row(
     where: str, columns: list[str], cells: list[str], delimiter: str
 ) -> Row | CatalogError:
-    if _undecodable("".join(cells)):
-        for place, cell in enumerate(cells):
-            read = _legacy(cell)
-            if read is None:
-                column = f", column `{columns[place]}`," if place < len(columns) else ""
-                return _not_utf8(f"{where}{column}", _undecodable(cell))
-            cells[place] = read
-        where += LEGACY
     if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
         what = f"has {len(cells)} cells where the header has {len(columns)}."
         return _bad_row(where, what, f"Put quotes round the cell that holds a {delimiter!r}.")
@@ -198,9 +198,6 @@ def read_jsonl(lines: IO[str]) -> Rows:
     for number, line in enumerate(lines, start=1):
         where = f"line {number}"
         if not line.strip():
-            continue
-        if byte := _undecodable(line):
-            yield _not_utf8(where, byte)
             continue
         try:
             value = json.loads(line)
@@ -219,29 +216,25 @@ def _text(cell: Any) -> str:
     if cell is None:
         return ""
     if isinstance(cell, bytes):
-        return cell.decode("utf-8", "replace")
+        return cell.decode("utf-8", "surrogateescape")
     if isinstance(cell, bool | list | dict):
         return json.dumps(cell, ensure_ascii=False, default=str)
     return str(cell)
 
 
-def read_txt(lines: Iterable[str]) -> Rows:
+def read_txt(lines: Iterable[str]) -> Iterator[Row]:
     """One source a line; blank lines and lines that begin with `#` are skipped."""
     for number, line in enumerate(lines, start=1):
         source = line.strip()
-        where = f"line {number}"
-        if byte := _undecodable(source):
-            read = _legacy(source)
-            yield _not_utf8(where, byte) if read is None else Row(read, where + LEGACY)
-        elif source and not source.startswith("#"):
-            yield Row(source, where)
+        if source and not source.startswith("#"):
+            yield Row(source, f"line {number}")
 
 
 def read_m3u(lines: IO[str]) -> Rows:
-    """An M3U playlist with `#EXTINF` titles; outside UTF-8 its bytes are taken as Windows-1252."""
+    """An M3U playlist with `#EXTINF` titles; outside UTF-8 these are taken as Windows-1252."""
     fields: dict[str, str] = {}
     for number, raw in enumerate(lines, start=1):
-        line = _legacy(raw.strip(), "replace") or ""
+        line = raw.strip()
         if line.upper().startswith("#EXT-X-"):
             yield CatalogError(
                 "this is the index of an HLS stream, not a list of tracks.",
@@ -251,7 +244,7 @@ def read_m3u(lines: IO[str]) -> Rows:
         if not line:
             continue
         if line.startswith("#"):
-            fields |= _m3u_fields(line)
+            fields |= _m3u_fields(legacy(line, "replace") or "")
         else:
             yield Row(line, f"line {number}", fields)
             fields = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tasks.errors import (
     StemwrightError,
 )
 from tasks.net.drivers import DRIVERS
-from tasks.sources.kinds import Fetched, Row, Rows, Source
+from tasks.sources.kinds import Fetched, Note, Row, Rows, Source
 from tasks.sources.limits import Deadline, check_size
 from tasks.sources.partial_download import Part, Version, fetch_into
 from tasks.sources.suffixes import (
@@ -28,7 +29,8 @@ from tasks.sources.suffixes import (
     is_audio,
     is_elsewhere,
     is_glob,
-    is_visible_audio,
+    left_out,
+    why_left_out,
 )
 
 _CHUNK_BYTES = 1 << 20
@@ -55,14 +57,17 @@ class Objects(Source):
         if self.is_cheap_to_count(source):
             yield Row(source)
             return
+        skipped: Counter[str] = Counter()
         found = False
         try:
-            for url in _listed(source):
+            for url in _listed(source, skipped):
                 found = True
                 yield Row(url)
         except Exception as error:  # drivers raise their vendors' own types
             yield driver_error(error, "folder at this URL")
             return
+        if skipped:
+            yield Note(left_out(skipped))
         if not found:
             yield CatalogError("nothing there is an audio file.", remedy=NO_AUDIO_REMEDY)
 
@@ -120,24 +125,32 @@ def _scheme(url: str) -> str:
     return url.split("://", 1)[0].split("::")[-1].lower()
 
 
-def _listed(url: str) -> Iterator[str]:
-    """List the audio files of a glob or under a prefix; the URL itself where it is neither."""
+def _listed(url: str, skipped: Counter[str]) -> Iterator[str]:
+    """List the audio files of a glob or under a prefix; the URL itself where it is neither.
+
+    What isn't picked up is counted.
+    """
     fs, path = filesystem(url)
     if is_glob(path):
         names: Iterator[str] = iter(sorted(fs.glob(path)))
     elif fs.isdir(path):
-        names = _walk(fs, path)
+        names = _walk(fs, path, skipped)
     else:
         yield url
         return
     for name in names:
-        if is_visible_audio(name.rsplit("/", 1)[-1]):
+        if why := why_left_out(name.rsplit("/", 1)[-1]):
+            skipped[why] += 1
+        else:
             yield str(fs.unstrip_protocol(name))
 
 
-def _walk(fs: Any, path: str) -> Iterator[str]:
+def _walk(fs: Any, path: str, skipped: Counter[str]) -> Iterator[str]:
     for here, folders, files in fs.walk(path, on_error="raise"):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = sorted(name for name in folders if not name.startswith("."))
+        if len(shown) < len(folders):
+            skipped["hidden"] += len(folders) - len(shown)
+        folders[:] = shown
         for name in sorted(files):
             yield f"{here.rstrip('/')}/{name}"
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TextIO
 from urllib.parse import unquote, urljoin, urlsplit
 
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import CatalogError, SourceRefused, StemwrightError
-from tasks.sources.kinds import KINDS, Row, Source, source_for
+from tasks.paths import escaped, is_file_url, path_of, shown, text_of
+from tasks.sources.kinds import KINDS, Note, Row, Source, source_for
+from tasks.sources.manifest_formats import LEGACY, legacy, undecodable
 from tasks.sources.stdin import Stdin
 from tasks.sources.suffixes import is_address, is_web
 
+log = logging.getLogger(__name__)
 _NAMED = ("title", "artist", "album", "genre", "isrc")
 _OF_ONE_TRACK = ("title", "isrc")
 _LOCAL = re.compile(r"(?:^|::)(?:file|local):", re.IGNORECASE)
@@ -31,6 +35,7 @@ def read_catalog(
     stdin: TextIO | None = None,
     offline: bool = False,
     limit: int | None = None,
+    quiet: bool = False,
 ) -> Iterator[Item]:
     """The tracks of any mix of sources, lazily and each once.
 
@@ -40,12 +45,13 @@ def read_catalog(
         stdin: Where `-` reads sources from, one a line; the process's own by default.
         offline: Touch no network: URLs pass as they are and only catalogs there are failures.
         limit: Stop after this many tracks (failures aren't counted).
+        quiet: Don't log what folders leave out and what isn't UTF-8; who only counts needn't.
 
     Yields:
         A `TrackRef` for each track, a `Failure` for each row, catalog or folder that can't be
         read. A missing audio file is a `TrackRef`, which ingest then fails as one track.
     """
-    reading = _Reading(offline, {**KINDS, Stdin.name: Stdin(stdin)})
+    reading = _Reading(offline, quiet, {**KINDS, Stdin.name: Stdin(stdin)})
     left = sys.maxsize if limit is None else limit
     for source in sources:
         if left <= 0:
@@ -57,10 +63,18 @@ def read_catalog(
                 return
 
 
+def from_argument(argument: str) -> str:
+    """Return a source as the system handed it over as one that any parameter can hold."""
+    if argument.isascii():
+        return argument
+    text = os.fsencode(argument).decode("utf-8", "surrogateescape")
+    return escaped(text) if is_address(text) or is_file_url(text) else text_of(argument)
+
+
 def missing_of(sources: Iterable[str]) -> list[str]:
     """Return those sources that name a file or folder of this machine which isn't there."""
-    paths = [(each, _there(each, "")) for each in sources if each != "-" and not is_address(each)]
-    return [source for source, path in paths if not os.path.lexists(path)]
+    here = (each for each in sources if each != "-" and not is_address(each))
+    return [source for source in here if not source.strip() or not _is_there(source, "")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +93,51 @@ class _Place:
 
     def origin(self, row: Row) -> str:
         """ "songs.csv, line 12"."""
-        name = self.catalog.rstrip("/").rsplit("/", 1)[-1]
+        name = shown(self.catalog).rstrip("/").rsplit("/", 1)[-1]
         return ", ".join(part for part in (name, row.where) if part)
 
     def resolve(self, source: str) -> str:
-        """A path or URL as an absolute path or URL.
+        """A path or URL as an absolute path or URL, in the form that `tasks.paths` has.
 
         Raises:
             CatalogError: a catalog from elsewhere names a file of this machine.
+            ValueError: no file can have this name.
         """
         if source == "-" and not self.catalogs:
             return source
+        if _LOCAL.search(source):
+            self._refuse_local(source)
+        if is_file_url(source):
+            return text_of(_absolute(path_of(source), ""))
         if is_address(source):
-            if _LOCAL.search(source):
-                self._refuse_local(source)
-            if not source.lower().startswith(("file:", "local:")):
-                return source
-            return _absolute(unquote(urlsplit(source).path), "")
+            return source
         if is_web(self.catalog):
             return urljoin(self.catalog, source)
         if self.remote:
             if source.startswith("/"):
                 self._refuse_local(source)
             return f"{self.catalog.rsplit('/', 1)[0]}/{source}"
-        return _there(source, os.path.dirname(self.catalog))  # noqa: PTH120
+        return text_of(_there(source, self._folder))
+
+    @property
+    def _folder(self) -> str:
+        return os.path.dirname(path_of(self.catalog))  # noqa: PTH120
+
+    def read(self, row: Row) -> Row:
+        """A row whose source isn't UTF-8, as it is meant.
+
+        It is the file of these very bytes or, where there is none, in Windows-1252, which older
+        tools write.
+        """
+        if not undecodable(row.source):
+            return row
+        local = not (self.remote or is_address(row.source))
+        if local and _is_there(row.source, self._folder):
+            return row
+        text = legacy(row.source)
+        if text is None:
+            return row if local else replace(row, source=escaped(row.source))
+        return replace(row, source=text, where=row.where.removesuffix(LEGACY) + LEGACY)
 
     def _refuse_local(self, source: str) -> None:
         if self.remote:
@@ -117,12 +152,13 @@ class _Reading:
     """One run over sources; remembers an eight-byte hash of each track that it passed on."""
 
     offline: bool
+    quiet: bool
     kinds: dict[str, Source]
     seen: set[int] = field(default_factory=set)
 
     def expand(self, row: Row, place: _Place) -> Iterator[Item]:
         try:
-            source = place.resolve(_sound(row.source))
+            source = _resolved(row.source, place)
             kind = source_for(source, self.kinds)
             if kind.is_list:
                 yield from self._sources(kind, source, place)
@@ -136,6 +172,7 @@ class _Reading:
             raise CatalogError("this catalog names itself.", remedy="Delete that row.")
         inside = _Place((*place.catalogs, source)) if kind.is_base else place
         whole = Row("" if kind.is_base else source)
+        told = self.quiet
         try:
             if self.offline and kind.needs_network(source):
                 raise SourceRefused(
@@ -145,8 +182,15 @@ class _Reading:
             for found in kind.expand(source):
                 if isinstance(found, StemwrightError):
                     yield _failed(found, inside, whole)
+                elif isinstance(found, Note):
+                    self._say(source, found)
                 else:
-                    yield from self.expand(found, inside)
+                    meant = inside.read(found)
+                    if not told and meant.where.endswith(LEGACY):
+                        told = True
+                        named = shown(source) if kind.is_base else kind.name
+                        log.warning("%s isn't all UTF-8: %s", named, meant.where)
+                    yield from self.expand(meant, inside)
         except StemwrightError as error:
             yield _failed(error, inside, whole)
 
@@ -157,26 +201,34 @@ class _Reading:
             if isinstance(found, StemwrightError):
                 yield _failed(found, place, Row(source, row.where))
                 continue
+            if isinstance(found, Note):
+                self._say(source, found)
+                continue
             one = found.source == source
             fields = row.fields if one else found.fields | _shared(row.fields)
             item = self._track(found.source, name, fields, place, row)
             if item is not None:
                 yield item
 
+    def _say(self, source: str, note: Note) -> None:
+        if not self.quiet:
+            log.info("%s: %s", shown(source), note.text)
+
     def _track(
         self, source: str, kind: str, given: dict[str, str], place: _Place, row: Row
     ) -> Item | None:
         """One track, or None where it was passed on already."""
         try:
-            _sound(source)
-        except CatalogError as error:
-            return _failed(error, place, Row(source, row.where))
-        digest = hashlib.blake2b(source.encode(), digest_size=8).digest()
+            digest = hashlib.blake2b(source.encode(), digest_size=8).digest()
+        except UnicodeError:
+            return _failed(_impossible(), place, Row(source, row.where))
         hashed = int.from_bytes(digest, "little")
         if hashed in self.seen:
             return None
         self.seen.add(hashed)
-        fields = {name: _clean(text) for name, text in given.items() if text and text.strip()}
+        fields = {
+            _clean(name): _clean(text) for name, text in given.items() if text and text.strip()
+        }
         named = {name: fields.pop(name) for name in _NAMED if name in fields}
         return TrackRef(source=source, kind=kind, extra=fields, origin=place.origin(row), **named)
 
@@ -188,18 +240,26 @@ def _absolute(path: str, folder: str) -> str:
     return os.path.abspath(os.path.join(folder, home))  # noqa: PTH100, PTH118
 
 
+def _is_there(source: str, folder: str) -> bool:
+    try:
+        path = _absolute(path_of(source), "") if is_file_url(source) else _there(source, folder)
+    except ValueError:
+        return False
+    return os.path.lexists(path)
+
+
 def _there(source: str, folder: str) -> str:
     """A path as it was written or, if only that exists, as it can have been meant.
 
     Windows' backslashes, the `%20` of players' playlists, and the two ways to write an accent.
     """
-    path = _absolute(source, folder)
+    path = _absolute(path_of(source), folder)
     as_is = source.isascii() and "\\" not in source and "%" not in source
     if as_is or os.path.exists(path):  # noqa: PTH110  # as above
         return path
-    plain = (source, unquote(source))
+    plain = (source, unquote(source, errors="surrogateescape"))
     meant = {
-        _absolute(unicodedata.normalize(form, written), folder)
+        _absolute(path_of(unicodedata.normalize(form, written)), folder)
         for written in (*plain, *(one.replace("\\", "/") for one in plain))
         for form in ("NFC", "NFD")
     }
@@ -212,35 +272,42 @@ def _shared(fields: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in fields.items() if name not in _OF_ONE_TRACK}
 
 
-def _sound(source: str) -> str:
-    """The source itself, if it can be a path or URL and stand in a report."""
-    if not source.strip():
+def _resolved(written: str, place: _Place) -> str:
+    """A source as written, as a path or URL that can be asked for and stand in a report."""
+    if not written.strip():
         raise CatalogError("the source is blank.", remedy="Name a file, a folder or a URL.")
-    if "\0" in source or _printable(source) != source:
-        raise CatalogError(
-            "its name isn't UTF-8 text, so no report could hold it.", remedy="Rename the file."
-        )
     try:
-        urlsplit(source if is_web(source) else "")
+        urlsplit(written if is_web(written) else "")
+        source = place.resolve(written)
+        source.encode()
+    except UnicodeError as error:
+        raise _impossible() from error
     except ValueError as error:
         raise CatalogError(f"this isn't a URL: {error}.", remedy="Check the URL.") from error
+    if "\0" in source:
+        raise _impossible()
     return source
 
 
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+def _impossible() -> CatalogError:
+    return CatalogError("no file and no page can have this name.", remedy="Correct it.")
+
+
+def _printable(source: str) -> str:
+    return shown(source).replace("\0", "\ufffd")
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().strip()
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return whole.strip()
 
 
 def _failed(error: StemwrightError, place: _Place, row: Row) -> Failure:
     """A failure filed under the source if one is known, else under the catalog's line."""
-    label = _printable(row.source) or place.origin(row)
-    if not row.source and place.catalog:
-        label = place.catalog
-    failure = Failure.of(error.with_context(track=label, stage="catalog"))
+    source = row.source or place.catalog or place.origin(row)
+    error.with_context(stage="catalog")
+    error.with_context(track=source if is_file_url(source) else _printable(source))
+    failure = Failure.of(error, label=_printable(source))
     where = place.origin(row) if row.source else ""
     cause = f"{where}: {failure.message}" if where else failure.message
     return failure.model_copy(update={"message": cause})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
-from tasks.errors import CatalogError, StemwrightError
 from tasks.sources.kinds import Rows, Source
 from tasks.sources.manifest_formats import read_txt
 
@@ -26,13 +26,16 @@ class Stdin(Source):
         return False
 
     def expand(self, source: str) -> Rows:
-        lines = iter((self._stream or sys.stdin).readline, "")
-        try:
-            for row in read_txt(lines):
-                if isinstance(row, StemwrightError):
-                    yield CatalogError(f"stdin: {row.cause}", remedy=row.remedy)
-                elif row.source != "-":
-                    yield row
-        except UnicodeDecodeError as error:
-            cause = f"stdin: the input isn't {error.encoding}."
-            yield CatalogError(cause, remedy="Send it as UTF-8.")
+        rows = read_txt(_lines(self._stream or sys.stdin))
+        yield from (row for row in rows if row.source != "-")
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """The lines as they come, whatever the locale says that their bytes are."""
+    try:
+        binary = stream.buffer
+    except AttributeError:  # text from the start
+        yield from iter(stream.readline, "")
+        return
+    for line in iter(binary.readline, b""):
+        yield line.decode("utf-8", "surrogateescape")

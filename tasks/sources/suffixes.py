@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +18,9 @@ CATALOG_SUFFIXES = frozenset({".csv", ".parquet", ".jsonl", ".txt", ".m3u", ".m3
 
 NO_AUDIO_REMEDY = "Put audio in it (WAV, FLAC, MP3, M4A, Ogg, Opus, AIFF, …) or name another."
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(?:://|::.*://)")
+_ADDRESS = re.compile(
+    r"(?!(?:file|local)://)[A-Za-z][A-Za-z0-9+.\-]+(?:://|::.*://)", re.IGNORECASE
+)
 _GLOB = re.compile(r"[*?\[]")
 _LOCAL_SCHEMES = ("memory",)
 
@@ -46,10 +50,20 @@ def is_audio(source: str) -> bool:
 @lru_cache(maxsize=16)  # each kind in turn asks it of the same source, a million times
 def suffix_of(source: str) -> str:
     """Return the lower-case suffix of a path's or URL's last part, less query and fragment."""
-    path = unquote(urlsplit(source).path) if is_web(source) else source
+    path = source
+    if is_web(source):
+        with suppress(ValueError):  # what is no URL is refused where it is read
+            path = unquote(urlsplit(source).path)
     return posixpath.splitext(path)[1].lower()
 
 
-def is_visible_audio(name: str) -> bool:
-    """Tell whether a folder's entry is to be picked up: audio by its suffix, and not hidden."""
-    return not name.startswith(".") and is_audio(name)
+def why_left_out(name: str) -> str:
+    """Say why a folder's entry isn't picked up; "" if it is: audio by its suffix, not hidden."""
+    if name.startswith("."):
+        return "hidden"
+    return "" if is_audio(name) else "without an audio suffix"
+
+
+def left_out(skipped: Counter[str]) -> str:
+    """Say what of a folder isn't picked up: "left out: 1 hidden, 3 without an audio suffix."."""
+    return f"left out: {', '.join(f'{count:,} {why}' for why, count in skipped.items())}."

@@ -23,6 +23,8 @@ WRONG = [
     (["plan", "a.wav", "--config", "typo.yaml"], "engine.provider"),
     (["separate", "a.wav", "--model", "embedded"], "no file or folder at a.wav"),
     (["plan", "typo.yaml", "no/where", "b.wav", "--model", "embedded"], "no/where (and 1 more)"),
+    (["separate", "a.wav", "--library", "caf\udce9"], "caf\ufffd isn't UTF-8"),
+    (["plan", "", "--model", "embedded"], "no file or folder at a blank name"),
     (["reports", "--config", "typo.yaml"], "engine.provider"),
     (["reports", "--rebuild", "--library", "nowhere"], "no library"),
     (["models", "show", "embeded"], "near are embedded"),

@@ -237,7 +237,7 @@ def test_a_row_without_text_for_a_name_is_refused(tmp_path: Path) -> None:
     path.write_text('{"source": "a\\u0000b.wav"}\n{"source": "\\ud800.wav"}\n')
     messages = [item.message for item in read_catalog([str(path)]) if isinstance(item, Failure)]
     assert len(messages) == 2
-    assert messages[0].startswith("songs.jsonl, line 1: its name isn't UTF-8")
+    assert messages[0] == "songs.jsonl, line 1: no file and no page can have this name."
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -1,9 +1,8 @@
-"""Files, folders, stdin and object stores as sources."""
+"""Files, stdin and object stores as sources."""
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,40 +53,6 @@ def test_two_files_of_one_name_in_two_folders_are_two_tracks(tmp_path: Path) -> 
     assert len({item.key for item in items if isinstance(item, TrackRef)}) == 2
 
 
-def test_a_folder_is_walked_in_order_without_what_is_hidden_or_no_audio(tmp_path: Path) -> None:
-    for name in ("b.MP3", "a.flac", "cover.jpg", "notes.txt", "._a.flac", "z/c.wav", ".git/d.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    names = [os.path.relpath(source, tmp_path) for source in sources(tmp_path)]
-    assert names == ["a.flac", "b.MP3", "z/c.wav"]
-
-
-def test_a_folder_without_audio_is_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "cover.jpg").touch()
-    failure = only_failure(tmp_path)
-    assert (failure.source, failure.message) == (str(tmp_path), "the folder holds no audio files.")
-
-
-def test_a_file_whose_name_is_no_text_is_a_failure(tmp_path: Path) -> None:
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp3")).touch()
-    (tmp_path / "ok.mp3").touch()
-    failure, ok = read_catalog([str(tmp_path)])
-    assert isinstance(failure, Failure)
-    assert failure.source == f"{tmp_path}/caf\\udce9.mp3"
-    assert isinstance(ok, TrackRef)
-
-
-def test_a_folder_that_may_not_be_read_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(path: str) -> None:
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    failure = only_failure(tmp_path)
-    assert failure.error_type == "SourceUnreadable"
-
-
 def test_a_row_may_name_a_folder_whose_tracks_share_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "album").mkdir()
     for name in ("1.wav", "2.wav"):
@@ -103,11 +68,6 @@ def test_stdin_has_one_source_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     stdin = io.StringIO("a.wav\n\n# comment\nhttps://example.org/b.mp3\n-\n")
     assert sources("-", stdin=stdin) == [str(tmp_path / "a.wav"), "https://example.org/b.mp3"]
-
-
-def test_stdin_that_is_no_text_is_a_failure() -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b"caf\xe9.mp3\n"), encoding="utf-8")
-    assert "isn't utf-8" in only_failure("-", stdin=stdin).message
 
 
 def test_file_urls_are_files(tmp_path: Path) -> None:
