@@ -323,7 +323,8 @@ class TrackRef(Value):
 
     `source` is the absolute path or the URL; `kind` names its kind in `tasks.sources`. `origin`
     says where the row came from ("songs.csv, row 12"). `extra` holds the catalog's other columns,
-    as given.
+    as given. `address` is what is fetched, where that takes more than people should see; no report
+    has it.
     """
 
     source: str
@@ -335,6 +336,7 @@ class TrackRef(Value):
     isrc: str = ""
     extra: dict[str, str] = {}
     origin: str = ""
+    address: str = Field(default="", exclude=True, repr=False)
 
     @property
     def label(self) -> str:

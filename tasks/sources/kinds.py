@@ -22,11 +22,15 @@ from tasks.errors import SettingsError, StemwrightError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A source as written in a catalog, where that was ("line 12"), and its other columns."""
+    """A source as written in a catalog, where that was ("line 12"), and its other columns.
+
+    `address` is what is fetched in its place, where that takes more than people should see.
+    """
 
     source: str
     where: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

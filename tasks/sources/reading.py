@@ -15,6 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from tasks.contracts import Failure, TrackRef
 from tasks.errors import CatalogError, SourceRefused, StemwrightError
 from tasks.sources.kinds import KINDS, Row, Source, source_for
+from tasks.sources.smuggled import plain
 from tasks.sources.stdin import Stdin
 from tasks.sources.suffixes import is_address, is_web
 
@@ -122,7 +123,7 @@ class _Reading:
 
     def expand(self, row: Row, place: _Place) -> Iterator[Item]:
         try:
-            source = place.resolve(_sound(row.source))
+            source = plain(place.resolve(_sound(row.source)))
             kind = source_for(source, self.kinds)
             if kind.is_list:
                 yield from self._sources(kind, source, place)
@@ -159,26 +160,32 @@ class _Reading:
                 continue
             one = found.source == source
             fields = row.fields if one else found.fields | _shared(row.fields)
-            item = self._track(found.source, name, fields, place, row)
+            item = self._track(Row(found.source, row.where, fields, found.address), name, place)
             if item is not None:
                 yield item
 
-    def _track(
-        self, source: str, kind: str, given: dict[str, str], place: _Place, row: Row
-    ) -> Item | None:
+    def _track(self, row: Row, kind: str, place: _Place) -> Item | None:
         """One track, or None where it was passed on already."""
+        source = row.source
         try:
             _sound(source)
         except CatalogError as error:
-            return _failed(error, place, Row(source, row.where))
+            return _failed(error, place, row)
         digest = hashlib.blake2b(source.encode(), digest_size=8).digest()
         hashed = int.from_bytes(digest, "little")
         if hashed in self.seen:
             return None
         self.seen.add(hashed)
-        fields = {name: _clean(text) for name, text in given.items() if text and text.strip()}
+        fields = {name: _clean(text) for name, text in row.fields.items() if text and text.strip()}
         named = {name: fields.pop(name) for name in _NAMED if name in fields}
-        return TrackRef(source=source, kind=kind, extra=fields, origin=place.origin(row), **named)
+        return TrackRef(
+            source=source,
+            kind=kind,
+            extra=fields,
+            origin=place.origin(row),
+            address=row.address,
+            **named,
+        )
 
 
 def _absolute(path: str, folder: str) -> str:
