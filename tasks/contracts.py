@@ -6,6 +6,7 @@ cross threads, processes and machines. Seconds end in `_s`, hertz in `_hz`, deci
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
@@ -55,7 +56,18 @@ def _listed(value: object) -> object:
     return value
 
 
+def _code_page(name: str) -> str:
+    if not name:
+        return name
+    try:
+        "a".encode(name)  # to look it up would find rot13 and hex too
+    except (LookupError, ValueError) as error:
+        raise ValueError("must be an encoding of text, as cp1251 or shift_jis") from error
+    return codecs.lookup(name).name
+
+
 WrittenBitDepth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
+CodePage = Annotated[str, AfterValidator(_code_page)]
 MaybeFloat = Annotated[float | None, AfterValidator(_finite)]
 
 
@@ -99,6 +111,12 @@ class IngestPolicy(Value):
     )
     offline: bool = Field(
         default=False, title="Offline", description="Refuse whatever needs a network."
+    )
+    tag_encoding: CodePage = Field(
+        default="",
+        title="Code page of old tags",
+        description="For example cp1251 or shift_jis, where a tag isn't UTF-8 or UTF-16; empty is "
+        "Windows-1252.",
     )
 
 

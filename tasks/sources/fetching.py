@@ -37,7 +37,7 @@ def ingest(ref: TrackRef, scratch: Path, policy: IngestPolicy) -> SourceAudio:
                 "it is on the network, and this run is offline.", remedy="Leave --offline out."
             )
         fetched = source.fetch(ref.address or ref.source, scratch, policy)
-        tags = filled(read_tags(fetched.path), fetched.tags)
+        tags = filled(read_tags(fetched.path, policy.tag_encoding), fetched.tags)
     except StemwrightError as error:
         raise error.with_context(track=ref.label, stage="ingest") from error.__cause__
     except OSError as error:
