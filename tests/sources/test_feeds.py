@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,8 @@ def test_what_yt_dlp_needs_to_fetch_is_kept_and_never_shown(
     assert (ref.source, ref.title) == (f"{site.url}/media/one.flac", "Night Song")
     assert ref.key == TrackRef(source=ref.source, kind="url").key
     site.requests.clear()
-    got = ingest(ref, scratch, QUICK)
+    # In another process too: stages are sent what they work on.
+    got = ingest(pickle.loads(pickle.dumps(ref)), scratch, QUICK)
     assert {headers.get("referer") for _, headers in site.requests} == {page}
     assert INNER not in got.model_dump_json() + repr(got) + "".join(left_in(scratch))
     assert got.tags.extra["webpage_url"] == ref.source
