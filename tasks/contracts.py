@@ -6,6 +6,7 @@ cross threads, processes and machines. Seconds end in `_s`, hertz in `_hz`, deci
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
@@ -56,7 +57,18 @@ def _listed(value: object) -> object:
     return value
 
 
+def _code_page(name: str) -> str:
+    if not name:
+        return name
+    try:
+        "a".encode(name)  # to look it up would find rot13 and hex too
+    except (LookupError, ValueError) as error:
+        raise ValueError("must be an encoding of text, as cp1251 or shift_jis") from error
+    return codecs.lookup(name).name
+
+
 WrittenBitDepth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
+CodePage = Annotated[str, AfterValidator(_code_page)]
 MaybeFloat = Annotated[float | None, AfterValidator(_finite)]
 
 
@@ -100,6 +112,12 @@ class IngestPolicy(Value):
     )
     offline: bool = Field(
         default=False, title="Offline", description="Refuse whatever needs a network."
+    )
+    tag_encoding: CodePage = Field(
+        default="",
+        title="Code page of old tags",
+        description="For example cp1251 or shift_jis, where a tag isn't UTF-8 or UTF-16; empty is "
+        "Windows-1252.",
     )
 
 
@@ -325,7 +343,8 @@ class TrackRef(Value):
 
     `source` is the absolute path or the URL; `kind` names its kind in `tasks.sources`. `origin`
     says where the row came from ("songs.csv, row 12"). `extra` holds the catalog's other columns,
-    as given.
+    as given. `address` is what is fetched, where that takes more than people should see; no report
+    has it.
     """
 
     source: str
@@ -337,6 +356,7 @@ class TrackRef(Value):
     isrc: str = ""
     extra: dict[str, str] = {}
     origin: str = ""
+    address: str = Field(default="", exclude=True, repr=False)
 
     @property
     def label(self) -> str:

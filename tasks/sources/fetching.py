@@ -36,8 +36,8 @@ def ingest(ref: TrackRef, scratch: Path, policy: IngestPolicy) -> SourceAudio:
             raise SourceRefused(
                 "it is on the network, and this run is offline.", remedy="Leave --offline out."
             )
-        fetched = source.fetch(ref.source, scratch, policy)
-        tags = filled(read_tags(fetched.path), fetched.tags)
+        fetched = source.fetch(ref.address or ref.source, scratch, policy)
+        tags = filled(read_tags(fetched.path, policy.tag_encoding), fetched.tags)
     except StemwrightError as error:
         raise error.with_context(track=ref.label, stage="ingest") from error.__cause__
     except OSError as error:

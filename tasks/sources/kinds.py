@@ -25,11 +25,13 @@ class Row:
     """A source as written in a catalog, where that was ("line 12"), and its other columns.
 
     Of a source that isn't UTF-8 the bytes stand in it as `surrogateescape` leaves them.
+    `address` is what is fetched in its place, where that takes more than people should see.
     """
 
     source: str
     where: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

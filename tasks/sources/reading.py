@@ -18,6 +18,7 @@ from tasks.errors import CatalogError, SourceRefused, StemwrightError
 from tasks.paths import escaped, is_file_url, path_of, shown, text_of
 from tasks.sources.kinds import KINDS, Note, Row, Source, source_for
 from tasks.sources.manifest_formats import LEGACY, legacy, undecodable
+from tasks.sources.smuggled import plain
 from tasks.sources.stdin import Stdin
 from tasks.sources.suffixes import is_address, is_web
 
@@ -158,7 +159,7 @@ class _Reading:
 
     def expand(self, row: Row, place: _Place) -> Iterator[Item]:
         try:
-            source = _resolved(row.source, place)
+            source = plain(_resolved(row.source, place))
             kind = source_for(source, self.kinds)
             if kind.is_list:
                 yield from self._sources(kind, source, place)
@@ -206,7 +207,7 @@ class _Reading:
                 continue
             one = found.source == source
             fields = row.fields if one else found.fields | _shared(row.fields)
-            item = self._track(found.source, name, fields, place, row)
+            item = self._track(Row(found.source, row.where, fields, found.address), name, place)
             if item is not None:
                 yield item
 
@@ -214,23 +215,29 @@ class _Reading:
         if not self.quiet:
             log.info("%s: %s", shown(source), note.text)
 
-    def _track(
-        self, source: str, kind: str, given: dict[str, str], place: _Place, row: Row
-    ) -> Item | None:
+    def _track(self, row: Row, kind: str, place: _Place) -> Item | None:
         """One track, or None where it was passed on already."""
+        source = row.source
         try:
             digest = hashlib.blake2b(source.encode(), digest_size=8).digest()
         except UnicodeError:
-            return _failed(_impossible(), place, Row(source, row.where))
+            return _failed(_impossible(), place, row)
         hashed = int.from_bytes(digest, "little")
         if hashed in self.seen:
             return None
         self.seen.add(hashed)
         fields = {
-            _clean(name): _clean(text) for name, text in given.items() if text and text.strip()
+            _clean(name): _clean(text) for name, text in row.fields.items() if text and text.strip()
         }
         named = {name: fields.pop(name) for name in _NAMED if name in fields}
-        return TrackRef(source=source, kind=kind, extra=fields, origin=place.origin(row), **named)
+        return TrackRef(
+            source=source,
+            kind=kind,
+            extra=fields,
+            origin=place.origin(row),
+            address=row.address,
+            **named,
+        )
 
 
 def _absolute(path: str, folder: str) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.contracts import IngestPolicy
-from tasks.errors import NetworkError
+from tasks.errors import NetworkError, StemwrightError
+from tasks.sources import feeds
 from tasks.sources.kinds import Fetched, Row, Rows, Source
-from tasks.sources.suffixes import is_web
+from tasks.sources.smuggled import parted, plain
+from tasks.sources.suffixes import is_audio, is_web
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +27,9 @@ _SILENT = logging.getLogger(f"{__name__}.yt_dlp")
 _SILENT.setLevel(logging.CRITICAL + 1)
 PAGE_TYPES = ("text/html", "application/xhtml", "text/xml", "application/xml", "application/rss")
 PAGE_STARTS = (b"<!doctype html", b"<html")
+_XML_STARTS = (b"<?xml", b"<rss", b"<feed")
+_UNTYPED = ("text/", "application/octet-stream", "binary/")
+_LARGEST_FEED_BYTES = 64 * 1024**2
 _LINKS = ("url", "url_transparent")
 _FIELDS = ("title", "artist", "album", "genre")
 _DEEPEST = 5
@@ -52,10 +62,10 @@ class Ytdlp(Source):
         except Exception as error:  # extractors raise whatever a changed page makes them raise
             if count:
                 raise NetworkError(
-                    f"the playlist broke off after {count} entries: {str(error)[:300]}",
+                    f"the playlist broke off after {count} entries: {plain(str(error))[:300]}",
                     remedy="Run the same command again: what is done is skipped.",
                 ) from error
-            log.info("%s can't be listed, taken as one track: %s", source, error)
+            log.info("%s can't be listed, taken as one track: %s", source, plain(str(error)))
         if not count:
             yield Row(source)
 
@@ -73,13 +83,30 @@ def has_own_extractor(url: str) -> bool:
     return bool(_extractor(url).ie_key() != "Generic")
 
 
-def _listed(url: str) -> Iterator[Row]:
-    if _extractor(url).ie_key() == "Generic" and not _is_page(url):
-        yield Row(url)
-        return
+def _listed(url: str) -> Rows:
     ydl = _lister()
     with ydl:
+        if _extractor(url).ie_key() == "Generic":
+            answer = _look(url)
+            if answer == "xml" and feeds.is_feed(document := _document(url)):
+                yield from _of_feed(ydl, document)
+                return
+            if not answer:
+                yield Row(url)
+                return
         yield from _expand(ydl, {"_type": "url", "url": url}, url, depth=0)
+
+
+def _of_feed(ydl: Any, document: feeds.Document) -> Rows:
+    try:
+        for row in feeds.tracks_of(document):
+            link = {"_type": "url", "url": row.source}
+            if not is_audio(row.source) and _is_list(ydl, link, ""):
+                yield from _expand(ydl, link, row.source, depth=1)
+            else:
+                yield row
+    except StemwrightError as error:
+        yield error
 
 
 @cache
@@ -97,23 +124,36 @@ def _known_single(url: str) -> bool:
     return _extractor(url).is_single_video(url) is True
 
 
-def _is_page(url: str) -> bool:
-    """Whether the server answers with a page (one request for its first bytes)."""
+def _look(url: str) -> Literal["", "page", "xml"]:
+    """What the server answers with, as far as it can be listed (one request for its start)."""
+    with _asked(url, {"Range": "bytes=0-511"}) as response:
+        if response.status_code >= 400:
+            return ""
+        kind = response.headers.get("content-type", "").lower()
+        if not kind or kind.startswith((*_UNTYPED, *PAGE_TYPES)) or "xml" in kind:
+            start = next(response.iter_bytes(512), b"").removeprefix(codecs.BOM_UTF8)
+            if start.lstrip().lower().startswith(_XML_STARTS):
+                return "xml"
+            if kind.startswith(PAGE_TYPES) or start.lstrip().lower().startswith(PAGE_STARTS):
+                return "page"
+        return ""
+
+
+def _document(url: str) -> feeds.Document:
+    with _asked(url, {}) as response:
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _LARGEST_FEED_BYTES:
+                break
+        return feeds.Document(str(response.url), bytes(body))
+
+
+def _asked(url: str, headers: dict[str, str]) -> AbstractContextManager[httpx.Response]:
     import httpx
 
-    headers = {"Range": "bytes=0-511", "Accept-Encoding": "identity"}
-    with httpx.stream(
-        "GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S
-    ) as response:
-        if response.status_code >= 400:
-            return False
-        kind = response.headers.get("content-type", "").lower()
-        if kind.startswith(PAGE_TYPES):
-            return True
-        if kind and not kind.startswith("text/plain"):
-            return False
-        start = next(response.iter_bytes(512), b"")
-        return start.lstrip().lower().startswith(PAGE_STARTS)
+    headers = {"Accept-Encoding": "identity", **headers}
+    return httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S)
 
 
 def _lister() -> Any:
@@ -140,11 +180,13 @@ def _lister() -> Any:
 def _expand(ydl: Any, link: dict[str, Any], page: str, depth: int) -> Iterator[Row]:
     """The tracks behind a link; redirects are followed, lists opened as they are reached."""
     result: dict[str, Any] | None = link
+    fields: dict[str, str] = {}
     for _ in range(_DEEPEST):
         if result is None or result.get("_type") not in _LINKS:
             break
+        fields = _fields(result) | fields
         if result is not link and _is_single(ydl, result):
-            yield Row(_address(result), fields=_fields(result))
+            yield _row(_address(result), fields)
             return
         result = ydl.extract_info(
             result["url"], ie_key=result.get("ie_key"), download=False, process=False
@@ -152,14 +194,19 @@ def _expand(ydl: Any, link: dict[str, Any], page: str, depth: int) -> Iterator[R
     if result is None:
         return
     if result.get("_type") != "playlist":
-        yield Row(result.get("webpage_url") or page)
+        yield _row(result.get("webpage_url") or page, fields)
         return
     parent = str(result.get("extractor_key") or "")
     for entry in filter(None, _one_by_one(result.get("entries") or ())):
         if depth < _DEEPEST and _is_list(ydl, entry, parent):
             yield from _expand(ydl, entry, page, depth + 1)
         else:
-            yield Row(_address(entry), fields=_fields(entry))
+            yield _row(_address(entry), _fields(entry))
+
+
+def _row(address: str, fields: dict[str, str]) -> Row:
+    source, needed = parted(address)
+    return Row(source, fields=fields, address=needed)
 
 
 def _is_list(ydl: Any, entry: dict[str, Any], parent: str) -> bool:
@@ -207,7 +254,9 @@ def _address(entry: dict[str, Any]) -> str:
 
 
 def _fields(entry: dict[str, Any]) -> dict[str, str]:
-    # Only a site's own extractor knows titles; the generic one numbers the page's.
-    if entry.get("_type") not in _LINKS or not entry.get("ie_key"):
+    # A site's own extractor knows titles, and so does what yt-dlp says of a link in the stead of
+    # what is behind it; those of files in a page are the page's, numbered.
+    known = entry.get("_type") == "url" and entry.get("ie_key")
+    if not known and entry.get("_type") != "url_transparent":
         return {}
     return {name: str(entry[name]) for name in _FIELDS if entry.get(name)}

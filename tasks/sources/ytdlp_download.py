@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import logging
+import re
 import urllib.request
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking._urllib import UrllibRH
@@ -22,7 +24,8 @@ from tasks.errors import (
 from tasks.net.addresses import connect
 from tasks.sources.kinds import Fetched
 from tasks.sources.limits import LIMITER, Deadline, check_duration, check_size, retries_in_place
-from tasks.sources.ytdlp_errors import translated
+from tasks.sources.smuggled import plain
+from tasks.sources.ytdlp_errors import of_segment, translated
 
 log = logging.getLogger(__name__)
 _GENERIC = ("Generic", "HTML5MediaEmbed")
@@ -37,6 +40,7 @@ _EXTRA = (
     "license",
     "track_number",
 )
+_SEGMENTS = re.compile(r"Total fragments: (\d+)")
 _PARTS = (".part", ".ytdl")
 _LARGEST_PAGE_BYTES = 64 * 1024**2
 _BLOCK_BYTES = 64 * 1024
@@ -62,6 +66,8 @@ def download(url: str, scratch: Path, policy: IngestPolicy) -> Fetched:
         raise
     except Exception as error:  # extractors raise whatever a changed page makes them raise
         fault = translated(error)
+        if heard.segments:
+            fault = of_segment(fault, heard.asked_for, heard.segments)
         _clean(scratch, keep_parts=isinstance(fault, TransientError))
         raise fault from error
 
@@ -78,7 +84,9 @@ def _one_track(ydl: Any, url: str) -> dict[str, Any]:
                 f"the page is a list of {len(entries)} tracks, not one track.",
                 remedy="Run the same command again: as a source of its own it is expanded.",
             )
-        info = ydl.process_ie_result(entries[0], download=False) if entries else None
+        if not entries:
+            raise NotAudio("it is a list with no track in it.", remedy="Check the URL.")
+        info = ydl.process_ie_result(entries[0], download=False)
     if not info:
         raise NotAudio("the server answered an HTML page, and yt-dlp finds no audio in it.")
     return info
@@ -106,7 +114,7 @@ def _tags(info: dict[str, Any]) -> Tags:
     if info.get("extractor_key") in _GENERIC:
         # A bare file has no page: yt-dlp names it by the end of its URL. A page's are numbered.
         title = "" if info.get("direct") else title.removesuffix(" (1)")
-    extra = {name: _listed(info[name]) for name in _EXTRA if info.get(name)}
+    extra = {name: plain(_listed(info[name])) for name in _EXTRA if info.get(name)}
     extra["extractor"] = str(info.get("extractor") or "")
     return Tags(
         title=title,
@@ -125,18 +133,26 @@ def _listed(value: Any) -> str:
 
 
 class _Heard:
-    """yt-dlp's messages into our log; the last one says why nothing was downloaded."""
+    """yt-dlp's messages into our log, and what they alone tell.
+
+    The last one says why nothing was downloaded, another of how many segments a stream is.
+    """
 
     def __init__(self) -> None:
         self.last = ""
+        self.segments = 0
+        self.asked_for = ""
 
     def debug(self, message: str) -> None:
+        message = plain(message)
         if not message.startswith("[debug] "):
             self.last = message.strip()
+        if found := _SEGMENTS.search(message):
+            self.segments = int(found[1])
         log.debug("%s", message)
 
     def warning(self, message: str) -> None:
-        log.debug("%s", message)
+        log.debug("%s", plain(message))
 
     error = warning
 
@@ -146,6 +162,7 @@ class _Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
     def __init__(self, scratch: Path, policy: IngestPolicy, heard: _Heard) -> None:
         self._policy = policy
+        self._heard = heard
         self._deadline = Deadline(policy)
         self._answers: list[Any] = []
         super().__init__(_options(scratch, policy, heard, self._watch, self._admit))
@@ -154,6 +171,7 @@ class _Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
     def urlopen(self, req: Any) -> Any:
         self._deadline.check()
         url = req if isinstance(req, str) else req.url
+        self._heard.asked_for = PurePosixPath(unquote(urlsplit(url).path)).name
         LIMITER.wait(url, self._policy.requests_per_second_per_host)
         try:
             answer = super().urlopen(req)

@@ -17,13 +17,20 @@ from yt_dlp.utils import (
 from tasks.errors import (
     NetworkError,
     NotAudio,
+    SourceMissing,
     SourceUnreadable,
     StemwrightError,
+    TransientError,
     from_os_error,
 )
 from tasks.net.http_errors import error_of_connection, error_of_status
+from tasks.sources.smuggled import plain
 
-_PREFIX = re.compile(r"^ERROR: |\x1b\[[0-9;]*m|; please report this issue on .*$", re.DOTALL)
+_PREFIX = re.compile(
+    r"^ERROR: |\x1b\[[0-9;]*m|; please report this issue on .*$"
+    r"|\[download\] Got error: |\. Giving up after \d+ retries",
+    re.DOTALL,
+)
 _STATUS = re.compile(r"HTTP Error (?P<code>[45]\d\d): (?P<reason>[^.]*)")
 _SITE_REMEDY = "Open the page in a browser; if it plays there, run `pip install -U yt-dlp`."
 
@@ -47,9 +54,26 @@ def translated(error: BaseException) -> StemwrightError:
         if "ffmpeg" in said:
             cause = f"the stream needs the program ffmpeg: {said}"
             return SourceUnreadable(cause, remedy="Install ffmpeg, or give the file itself.")
+        if "timed out" in said:
+            return NetworkError("the download stalled: the server sent nothing for a while.")
+        if "any data blocks" in said:
+            return NetworkError("the server sent no bytes.")
         return NetworkError(f"the download failed: {said}")
     remedy = "Run `pip install -U yt-dlp`: the site may have changed."
     return SourceUnreadable(f"yt-dlp failed: {type(error).__name__}: {said}", remedy=remedy)
+
+
+def of_segment(fault: StemwrightError, name: str, segments: int) -> StemwrightError:
+    """Return what went wrong with a stream's segment as what it is: the rest of it is there."""
+    which = f"the stream's segment {name}, one of {segments},"
+    if isinstance(fault, SourceMissing):
+        return SourceMissing(
+            f"{which} is missing on the server.",
+            remedy="Fetch the track from elsewhere, or try later: the stream itself is incomplete.",
+        )
+    if isinstance(fault, SourceUnreadable | TransientError):
+        fault.cause = f"{which} didn't come: {fault.cause}"
+    return fault
 
 
 def _recognized(error: BaseException) -> StemwrightError | None:
@@ -84,4 +108,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _said(error: BaseException) -> str:
-    return _PREFIX.sub("", str(error)).strip()[:300] or "it gave no reason"
+    return plain(_PREFIX.sub("", str(error))).strip()[:300] or "it gave no reason"

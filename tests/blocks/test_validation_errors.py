@@ -74,6 +74,14 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, text: str, key: str, m
         ("logging: {level: off}", None),
         ("separation: {overlap: 1}", "separation.overlap: must be less than 1, not 1."),
         ("separation: {stems: [vocals, 3]}", "separation.stems: must be text, not ['vocals', 3]."),
+        *(
+            (
+                f"ingest: {{tag_encoding: {name}}}",
+                "ingest.tag_encoding: must be an encoding of text, as cp1251 or shift_jis, "
+                f"not '{name}'.",
+            )
+            for name in ("klingon", "rot13", "hex", "undefined")
+        ),
         ("library: ''", "library: must not be empty, not ''."),
         ("library: 5", "library: must be text, not 5."),
         ("engine: cloud", "engine: must be a section of keys, not a single value."),
@@ -88,6 +96,15 @@ def test_a_wrong_value_is_named_and_shown(tmp_path: Path, text: str, cause: str 
     if cause is None:
         cause = "logging.level: must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not false."
     assert error.cause == cause
+
+
+@pytest.mark.parametrize(
+    ("written", "name"), [("CP1251", "cp1251"), ("Shift-JIS", "shift_jis"), ("''", "")]
+)
+def test_a_code_page_has_one_name(tmp_path: Path, written: str, name: str) -> None:
+    file = tmp_path / "stemwright.yaml"
+    file.write_text(f"ingest: {{tag_encoding: {written}}}")
+    assert load_settings(file, environ={}).ingest_policy().tag_encoding == name
 
 
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:

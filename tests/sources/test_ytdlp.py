@@ -29,6 +29,7 @@ ONE = """<html><head><title>Night Song</title></head><body>
 NONE = "<html><head><title>About us</title></head><body><p>No music here.</p></body></html>"
 TWO = """<html><head><title>Album</title></head><body>
 <audio src="/media/one.flac"></audio><audio src="/media/two.flac"></audio></body></html>"""
+STREAM = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\na.ts\n#EXTINF:1,\nb.ts\n#EXT-X-ENDLIST\n"
 
 
 def test_a_page_with_one_track_gives_it_with_the_pages_title(
@@ -87,6 +88,7 @@ def test_a_later_call_resumes_what_was_left(site: Site, scratch: Path, flac: byt
         (server.status(429, Retry_After=60), RateLimited),
         (server.status(500), ServiceError),
         (server.silent, NetworkError),
+        (server.file(b""), NetworkError),
     ],
 )
 def test_yt_dlps_faults_are_ours(
@@ -129,12 +131,37 @@ def test_an_endless_slow_file_behind_a_page_is_cut_at_the_time_limit(
 
 
 def test_a_stream_of_segments_is_joined(site: Site, scratch: Path, flac: bytes) -> None:
-    index = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\na.ts\n#EXTINF:1,\nb.ts\n#EXT-X-ENDLIST\n"
     site.on("/a.ts", server.file(b"A" * 1000, kind="video/mp2t"))
     site.on("/b.ts", server.file(b"B" * 1000, kind="video/mp2t"))
-    url = site.on("/live.m3u8", server.file(index.encode(), kind="application/vnd.apple.mpegurl"))
+    url = site.on("/live.m3u8", server.file(STREAM, kind="application/vnd.apple.mpegurl"))
     got = ingest(url_ref(url), scratch, QUICK)
     assert got.path.read_bytes() == b"A" * 1000 + b"B" * 1000
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        (server.status(404), SourceMissing, "segment b.ts, one of 2, is missing on the server"),
+        (server.status(403), SourceUnreadable, "segment b.ts, one of 2, didn't come: .* 403"),
+    ],
+)
+def test_a_segment_that_is_missing_is_called_that(
+    site: Site, scratch: Path, answer: Answer, error: type[StemwrightError], says: str
+) -> None:
+    site.on("/a.ts", server.file(b"A" * 1000, kind="video/mp2t"))
+    site.on("/b.ts", answer)
+    url = site.on("/live.m3u8", server.file(STREAM, kind="application/vnd.apple.mpegurl"))
+    with pytest.raises(error, match=says) as caught:
+        ingest(url_ref(url), scratch, ONCE)
+    assert type(caught.value) is error
+    assert left_in(scratch) == []
+
+
+def test_a_list_without_a_track_is_called_that(site: Site, scratch: Path) -> None:
+    empty = "<rss><channel><title>Show</title></channel></rss>"
+    url = site.on("/feed", server.file(empty.encode(), kind="application/rss+xml"))
+    with pytest.raises(NotAudio, match="a list with no track in it"):
+        ingest(url_ref(url), scratch, ONCE)
 
 
 def test_a_page_that_leads_inside_is_refused(
