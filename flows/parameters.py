@@ -41,16 +41,46 @@ SettingsBlock = Annotated[
 NotEmpty = Annotated[str, Field(min_length=1)]
 
 
-def in_order(schema: dict[str, Any]) -> None:
-    """Number the fields as the class has them: what the server stores keeps no order of keys."""
+# What the server may store. With a lone surrogate in one run it answers every poll of its workers
+# with 500, and PostgreSQL takes no NUL. (A NaN or an infinity would come back as null.)
+STORABLE = r"^[\x01-\uD7FF\uE000-\U0010FFFF]*$"
+LONGEST_TEXT, MOST_ITEMS, LARGEST_NUMBER = 4096, 1000, 1_000_000_000
+
+
+def storable_text(**more: Any) -> dict[str, Any]:
+    """The schema of a text that the server can store."""
+    return {"type": "string", "pattern": STORABLE, "maxLength": LONGEST_TEXT} | more
+
+
+def as_form(schema: dict[str, Any]) -> None:
+    """Make a group's schema what the server checks a run against before it stores it.
+
+    Bounds stand in the schema alone where they are the server's: a command line may be longer.
+    Fields are numbered as the class has them: what is stored keeps no order of keys.
+    """
     for position, field in enumerate(schema["properties"].values()):
         field["position"] = position
+        _bound(field)
+
+
+def _bound(field: dict[str, Any]) -> None:
+    match field.get("type"):
+        case "string" if "enum" not in field:
+            field.update(storable_text(**field))
+        case "integer" | "number":
+            most = field.setdefault("maximum", field.get("exclusiveMaximum", LARGEST_NUMBER))
+            field.setdefault("minimum", field.get("exclusiveMinimum", -LARGEST_NUMBER))
+            # No comparison with a NaN holds, so that no bound refuses one.
+            field["not"] = {"exclusiveMinimum": most}
+        case "array":
+            field.setdefault("maxItems", MOST_ITEMS)
+            _bound(field["items"])
 
 
 class Parameters(BaseModel):
     """A group of fields of the form. Unknown ones are refused: a typo must not pass in silence."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=in_order)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=as_form)
 
 
 class TrackSource(Parameters):

@@ -18,6 +18,12 @@ from flows.reviewing import Period, ReviewSummary, review
 from flows.runner.artifacts import kept_quiet
 from tasks.recording import Library
 
+_A_DATE = (
+    r"^([12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"([T ][0-9:.]{2,15}(Z|[+-][0-9:]{2,8})?)?)?$"
+)
+_CENTURY_DAYS = 36_500
+
 
 class ReviewedLibrary(Parameters):
     """Which library."""
@@ -37,15 +43,21 @@ class ReviewPeriod(Parameters):
 
     since: str = Field(
         default="",
+        pattern=_A_DATE,
         title="Since",
         description="A date such as 2026-11-01, UTC. Empty: the last days, as set below.",
     )
     days: float = Field(
-        default=7.0, gt=0, title="Days", description="The period's length, without a date."
+        default=7.0,
+        gt=0,
+        le=_CENTURY_DAYS,
+        title="Days",
+        description="The period's length, without a date.",
     )
     against_days: float = Field(
         default=0.0,
         ge=0,
+        le=_CENTURY_DAYS,
         title="Against days",
         description="Compare with so many days before the period; 0 is all that was before.",
     )

@@ -15,15 +15,28 @@ from blocks.prefect_blocks import (
     StemLibrary,
 )
 from blocks.settings_sources import BlockLike
-from flows.parameters import Parameters, in_order
+from flows.parameters import Parameters, as_form, storable_text
+
+# What a picker sends: nothing but the id (or the slug) of a saved block. The block's own fields
+# are no parameters, which whoever sees a run could read.
+_PICKED: dict[str, Any] = {
+    "required": ["$ref"],
+    "maxProperties": 1,
+    "additionalProperties": storable_text(
+        type=["string", "object"],
+        maxProperties=1,
+        propertyNames={"enum": ["block_document_id", "block_document_slug"]},
+        additionalProperties=storable_text(),
+    ),
+}
 
 
 def _pickers(schema: dict[str, Any]) -> None:
     """A picker for each block, rather than tabs of "a block" and "None" with a picker in one."""
-    in_order(schema)
+    as_form(schema)
     for field in schema["properties"].values():
         (block,) = (one for one in field.pop("anyOf") if "$ref" in one)
-        field.update(block)
+        field.update(block | _PICKED)
         del field["default"]
 
 

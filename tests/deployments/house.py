@@ -5,6 +5,7 @@ What runs here runs as `deployments/README.md` says, command for command.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ PATIENCE_S = 180.0
 Answer = TypeVar("Answer")
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
+JSON = {"content-type": "application/json"}
+
 # Nobody listens there: what reaches for the network fails at once.
 NOWHERE = "http://127.0.0.1:9"
 
@@ -39,9 +42,11 @@ class House:
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """As Prefect's own client, asks again while the server's SQLite is being written to."""
+        # httpx itself would send neither a lone surrogate nor a NaN.
+        content = json.dumps(body)
 
         def answered() -> httpx.Response | None:
-            answer = self.api.post(path, json=body)
+            answer = self.api.post(path, content=content, headers=JSON)
             return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
         return until(answered, f"the server's database, for {path}")
@@ -72,9 +77,12 @@ class House:
         return {row["key"]: row for row in self.found("artifacts", of_run)}
 
     def prefect(self, *arguments: str) -> None:
+        self.run(str(PREFECT), "--no-prompt", *arguments)
+
+    def run(self, *command: str) -> None:
         """Run a command from the root of the repository, as the README does."""
         subprocess.run(
-            [PREFECT, "--no-prompt", *arguments],
+            command,
             cwd=ROOT,
             env=self.env,
             check=True,
@@ -118,7 +126,7 @@ def running_house(place: Path, settings: str) -> Iterator[House]:
         stack.enter_context(_process(worker, env, site, place / "worker.log"))
         queue = ["work-queue", "create", "catalogs", "--pool", "stemwright", "--limit", "1"]
         house.prefect(*queue)
-        house.prefect("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+        house.run(sys.executable, "-m", "deployments.deploy", "--all")
         yield house
 
 
