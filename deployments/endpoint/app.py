@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from deployments.endpoint.answers import Health, JobAnswer, job_answer, problems
 from deployments.endpoint.document import SUBMIT_BODY, openapi_document
 from deployments.endpoint.jobs import Job
+from deployments.endpoint.methods import readable, unchanged, wrong_method
 from deployments.endpoint.metrics import CONTENT_TYPE
 from deployments.endpoint.middleware import JOB_ID, Exchange
 from deployments.endpoint.refusals import Refused
@@ -29,7 +31,8 @@ from deployments.endpoint.submits import Submits
 _DESCRIPTION = """
 Separates music into stems. Submit a file, ask for the job until it is `complete`, fetch its stems.
 
-All routes are under `/v1` too. Every error is `{"detail": "…"}`.
+All routes are under `/v1` too. HEAD is answered wherever GET is, with the same headers and no
+body. Every error is `{"detail": "…"}`; a 405 has `Allow`.
 """
 _MEDIA = {".wav": "audio/wav", ".flac": "audio/flac"}
 _CLIENT_GONE = 499
@@ -62,11 +65,19 @@ Owner = Annotated[str, Depends(_owner)]
 routes = APIRouter()
 """All that is under `/` and under `/v1`."""
 
+_ETAG = {"ETag": {"description": "For `If-None-Match`.", "schema": {"type": "string"}}}
+_UNCHANGED = {"description": "It is as `If-None-Match` has it.", "headers": _ETAG}
 _AUDIO = {"schema": {"type": "string", "format": "binary"}}
 _STEM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The stem.", "content": dict.fromkeys(_MEDIA.values(), _AUDIO)},
-    206: {"description": "The part of the stem that `Range` asked for."},
+    200: {
+        "description": "The stem.",
+        "content": dict.fromkeys(_MEDIA.values(), _AUDIO),
+        "headers": _ETAG,
+    },
+    206: {"description": "The part of the stem that `Range` asked for.", "headers": _ETAG},
+    304: _UNCHANGED,
 }
+_TAGGED: dict[int | str, dict[str, Any]] = {200: {"headers": _ETAG}, 304: _UNCHANGED}
 _NOT_WELL: dict[int | str, dict[str, Any]] = {
     503: {"model": Health, "description": "Nothing is separated."}
 }
@@ -93,8 +104,9 @@ def create_app(service: Service) -> FastAPI:
     app.state.submits = Submits(service)
     app.include_router(routes)
     app.include_router(routes, prefix=VERSION_PREFIX, include_in_schema=False)
-    app.add_api_route("/metrics", _metrics, response_class=Response, tags=["state"])
+    readable(app.router, "/metrics", response_class=Response, tags=["state"])(_metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(405, wrong_method)
     app.openapi = cache(partial(openapi_document, app))  # type: ignore[method-assign]
     app.add_middleware(Exchange, metrics=service.metrics)
     return app
@@ -128,10 +140,19 @@ async def submit(
     return await asyncio.to_thread(_answer, request, made)
 
 
-@routes.get("/jobs/{job_id}", responses=problems(401, 404), tags=["jobs"])
-def job(request: Request, job_id: str, owner: Owner) -> JobAnswer:
+@readable(
+    routes,
+    "/jobs/{job_id}",
+    response_model=JobAnswer,
+    responses=_TAGGED | problems(401, 404),
+    tags=["jobs"],
+)
+def job(request: Request, response: Response, job_id: str, owner: Owner) -> JobAnswer | Response:
     """A job as it stands. Ask again with growing pauses until it is `complete` or `failed`."""
-    return _answer(request, _service(request).job(job_id, owner))
+    answer = _answer(request, _service(request).job(job_id, owner))
+    etag = f'"{sha256(answer.model_dump_json().encode()).hexdigest()[:32]}"'
+    response.headers["etag"] = etag
+    return unchanged(request, etag) or answer
 
 
 @routes.delete("/jobs/{job_id}", status_code=204, responses=problems(401, 404), tags=["jobs"])
@@ -141,20 +162,24 @@ def forget(request: Request, job_id: str, owner: Owner) -> Response:
     return Response(status_code=204)
 
 
-@routes.head("/jobs/{job_id}/stems/{file}", include_in_schema=False)
-@routes.get(
+@readable(
+    routes,
     "/jobs/{job_id}/stems/{file}",
     response_class=FileResponse,
     responses=_STEM | problems(401, 404, 416),
     tags=["jobs"],
 )
-def stem(request: Request, job_id: str, file: str, owner: Owner) -> FileResponse:
+def stem(request: Request, job_id: str, file: str, owner: Owner) -> Response:
     """One stem. Ranges are answered, so that a broken download can go on."""
     path = _service(request).stem(job_id, file, owner)
-    return FileResponse(path, media_type=_MEDIA.get(path.suffix), filename=path.name)
+    etag = f'"{job_id}/{file}"'  # a job's stems are made once, and no two jobs have one id
+    found = FileResponse(
+        path, headers={"etag": etag}, media_type=_MEDIA.get(path.suffix), filename=path.name
+    )
+    return unchanged(request, etag) or found
 
 
-@routes.get("/healthz", responses=_NOT_WELL, tags=["state"])
+@readable(routes, "/healthz", response_model=Health, responses=_NOT_WELL, tags=["state"])
 def health(request: Request, response: Response) -> Health:
     """Whether the service separates. Needs no key."""
     found = _service(request).health

@@ -51,6 +51,7 @@ class _Form:
         self.audio_bytes = 0
         self.filename: str | None = None
         self.fields: dict[str, str] = {}
+        self.misnamed: str | None = None
         self.whole = False
         self._max_bytes = max_bytes
         self._parts = 0
@@ -96,17 +97,29 @@ class _Form:
             if self.filename is not None:
                 raise Refused(422, "The form has more than one part named audio.")
             self.filename = _plain(options.get(b"filename", b""))
+        elif b"filename" in options and self.misnamed is None:
+            self.misnamed = self._part.name
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part.name != "audio":
             self._part.value += data[start:end]
             if len(self._part.value) > _LONGEST_FIELD:
-                raise Refused(422, f"A field is longer than {_LONGEST_FIELD} bytes.")
+                raise self._too_long()
             return
         self.audio_bytes += end - start
         if self.audio_bytes > self._max_bytes:
             raise too_large(self._max_bytes)
         self.audio += data[start:end]
+
+    def _too_long(self) -> Refused:
+        if self.filename is None and self.misnamed == self._part.name:
+            return no_audio(self.misnamed)
+        named = _shown(self._part.name)
+        return Refused(
+            422,
+            f"The field {named} is longer than {_LONGEST_FIELD} bytes. Audio goes into a part "
+            "named audio.",
+        )
 
     def _end(self) -> None:
         if self._part.name != "audio":
@@ -120,6 +133,14 @@ def too_large(max_bytes: int) -> Refused:
     return Refused(
         413, f"The audio is larger than {max_bytes} bytes. Send FLAC, or split the track."
     )
+
+
+def no_audio(misnamed: str | None) -> Refused:
+    """Of a form without audio; `misnamed` is the part that a file came in, if one did."""
+    said = "The form has no part named audio."
+    if misnamed is not None:
+        said = f"The file came in a part named {_shown(misnamed)}. Name that part audio."
+    return Refused(422, said)
 
 
 def boundary_of(content_type: str | None) -> bytes:
@@ -216,8 +237,12 @@ def _whole(form: _Form, sha256: str) -> Upload:
     if not form.whole:
         raise Refused(400, f"{_MALFORMED} It ends in the middle.")
     if form.filename is None:
-        raise Refused(422, "The form has no part named audio.")
+        raise no_audio(form.misnamed)
     return Upload(sha256, form.audio_bytes, form.filename, form.fields)
+
+
+def _shown(name: str) -> str:
+    return repr(name[:40])
 
 
 def _plain(filename: bytes) -> str:

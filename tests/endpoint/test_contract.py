@@ -158,7 +158,7 @@ def test_another_model_of_this_machine_can_be_asked_for(shared: Endpoint) -> Non
         ({"model": "tinny"}, "There is no model named 'tinny'. It has duo, embedded, tiny."),
         ({"model": "mdx_q"}, "The model mdx_q isn't on this machine. It has duo, embedded, tiny."),
         ({"model": "../../etc/passwd"}, "There is no model named '../../etc/passwd'"),
-        ({"model": "x" * 5000}, "A field is longer than 4096 bytes"),
+        ({"model": "x" * 5000}, "The field 'model' is longer than 4096 bytes"),
     ],
 )
 def test_what_cannot_be_made_is_422(client: Client, fields: dict[str, str], said: str) -> None:
@@ -199,6 +199,91 @@ def test_a_stem_needs_the_key_and_is_served_in_ranges(
     assert beyond.status_code == 416
     assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
     detail(beyond)
+
+
+def test_what_a_client_has_already_is_not_sent_again(
+    client: Client, complete: dict[str, Any]
+) -> None:
+    for path in (complete["stems"]["drums"], f"/v1/jobs/{complete['job_id']}"):
+        etag = client.ask("GET", path).headers["etag"]
+        for known in (etag, f'W/{etag}, "another"', "*"):
+            for method in ("GET", "HEAD"):
+                again = client.ask(method, path, headers={"if-none-match": known})
+                assert (again.status_code, again.content) == (304, b"")
+                assert again.headers["etag"] == etag
+        changed = client.ask("GET", path, headers={"if-none-match": '"another"'})
+        assert changed.status_code == 200
+        assert changed.content
+        # Whose it is comes first.
+        assert client.http.get(path, headers={"if-none-match": etag}).status_code == 401
+
+
+def test_stems_have_tags_of_their_own_and_a_job_another_one_as_it_goes_on(shared: Endpoint) -> None:
+    client = shared.client
+    with held_device():
+        path = f"/v1/jobs/{client.submit(HALF_SECOND).json()['job_id']}"
+        waiting = client.ask("GET", path).headers["etag"]
+    job = client.ended(path.rsplit("/", 1)[1])
+    paths = [path, *job["stems"].values()]
+    tags = [client.ask("HEAD", one).headers["etag"] for one in paths]
+    assert len({waiting, *tags}) == 6
+
+
+def test_a_broken_download_goes_on_where_the_stem_is_the_same(
+    client: Client, complete: dict[str, Any]
+) -> None:
+    url = complete["stems"]["drums"]
+    etag = client.ask("HEAD", url).headers["etag"]
+    for tag, status in ((etag, 206), ('"another"', 200)):
+        answer = client.ask("GET", url, headers={"range": "bytes=100-", "if-range": tag})
+        assert answer.status_code == status
+
+
+def test_head_is_answered_wherever_get_is_and_a_wrong_method_is_told_the_right_ones(
+    client: Client, complete: dict[str, Any]
+) -> None:
+    document = client.http.get("/openapi.json").json()
+    of_job = {"job_id": complete["job_id"], "file": "vocals.wav"}
+    paths = {"/openapi.json": {"get"}} | document["paths"]
+    under_v1 = {f"/v1{path}": paths[path] for path in document["paths"] if path != "/metrics"}
+    for pattern, documented in (paths | under_v1).items():
+        path = pattern.format(**of_job)
+        taken = {method.upper() for method in documented} | (
+            {"HEAD"} if "get" in documented else set()
+        )
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - taken:
+            answer = client.ask(method, path)
+            assert answer.status_code == 405, (method, path)
+            assert answer.headers["allow"] == ", ".join(sorted(taken))
+            if method != "HEAD":
+                assert detail(answer).startswith(f"{method} isn't taken here. Send ")
+        if "HEAD" in taken:
+            whole, head = client.ask("GET", path), client.ask("HEAD", path)
+            assert (head.status_code, head.content) == (200, b"")
+            kept = (
+                ("content-type", "etag")
+                if path == "/metrics"
+                else ("content-type", "etag", "content-length")
+            )
+            for name in kept:
+                assert head.headers.get(name) == whole.headers.get(name), (name, path)
+    refused = client.http.head(f"/v1/jobs/{complete['job_id']}")
+    assert (refused.status_code, refused.content) == (401, b"")
+
+
+@pytest.mark.parametrize("content", [HALF_SECOND, b"a short one"])
+def test_audio_in_a_part_of_another_name_is_told_which_one(client: Client, content: bytes) -> None:
+    files = {"file": ("song.flac", content)}
+    answer = client.ask("POST", "/v1/separate", files=files)
+    assert answer.status_code == 422
+    assert detail(answer) == "The file came in a part named 'file'. Name that part audio."
+
+
+def test_a_file_beside_the_audio_is_passed_over(client: Client) -> None:
+    files = {"cover": ("cover.png", b"png"), "audio": ("song.flac", HALF_SECOND)}
+    answer = client.ask("POST", "/v1/separate", files=files)
+    assert answer.status_code == 202
+    client.ended(answer.json()["job_id"])
 
 
 @pytest.mark.parametrize(
