@@ -38,7 +38,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEMWRIGHT_STATE", str(tmp_path_factory.mktemp("state")))
+    state = tmp_path_factory.mktemp("state")
+    # But commands start their servers from one seed: to make another takes seconds each time.
+    seeds = tmp_path_factory.getbasetemp().with_name("prefect-seeds")
+    seeds.mkdir(exist_ok=True)
+    (state / "prefect").symlink_to(seeds, target_is_directory=True)
+    monkeypatch.setenv("STEMWRIGHT_STATE", str(state))
 
 
 @pytest.fixture(autouse=True)

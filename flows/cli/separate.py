@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,22 +96,35 @@ def read_settings(options: opt.RunOptions) -> StemwrightSettings:
 
     settings = setup.read_settings(options.separation, options.control())
     set_up_logging(settings.logging.level)
-    _refuse_missing(options.sources)
+    _refuse_missing(options.sources, settings)
     return settings
 
 
-def _refuse_missing(sources: list[str]) -> None:
+def _refuse_missing(sources: list[str], settings: StemwrightSettings) -> None:
     """A typo on the command line starts nothing; what a catalog names may be missing."""
     from tasks.paths import shown
     from tasks.sources import missing_of
 
     missing = missing_of(sources)
     if missing:
+        _refuse_wrong(settings)
         first = shown(missing[0]) if missing[0].strip() else "a blank name"
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise SettingsError(
             f"there is no file or folder at {first}{more}.", remedy="Check the path."
         )
+
+
+def _refuse_wrong(settings: StemwrightSettings) -> None:
+    """Name what is wrong with the settings, as far as it takes no hardware, weights or network."""
+    from tasks.errors import WeightsMissing
+    from tasks.separation.factory import make_engine
+
+    options = settings.engine_options()
+    here = {"auto_detect": False, "offline": options.offline or options.provider != "cloud"}
+    # Unless the user said so, weights that aren't here could be fetched.
+    with nullcontext() if options.offline else suppress(WeightsMissing):
+        make_engine(options.model_copy(update=here))
 
 
 def show(summary: RunSummary) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import subprocess
@@ -27,6 +28,11 @@ def write_foreign_database(home: Path) -> bytes:
         rows.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
         rows.execute("INSERT INTO alembic_version VALUES ('deadbeef0000')")
     return (home / "prefect.db").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _home_of_its_own(_own_state: None) -> None:
+    (Path(os.environ["STEMWRIGHT_STATE"]) / "prefect").unlink()
 
 
 @pytest.fixture(scope="module")
