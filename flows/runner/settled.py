@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.runner.setup import Prepared
 from flows.runner.summary import RunSummary, empty_summary
-from tasks.contracts import Run, TrackRef
+from tasks.contracts import Failure, Run, TrackRef
 from tasks.known_tracks import KnownTracks
 from tasks.outcome import Failed, Skipped
 from tasks.recording import Library
@@ -33,26 +33,28 @@ def settled_as(ref: TrackRef, known: KnownTracks) -> Skipped | Failed | None:
     return Failed(outcome.failure.model_copy(update=update), remembered=True)
 
 
-def cheap_tracks(sources: list[str], limit: int | None) -> list[TrackRef] | None:
-    """Return the tracks of sources whose reading costs next to nothing; of others, or where a row
-    can't be read, or of more than `COUNTED`, None."""
+def cheap_tracks(sources: list[str], limit: int | None) -> list[TrackRef | Failure] | None:
+    """Return the tracks, and the rows that can't be read, of sources whose reading costs next to
+    nothing; of others, or of more than `COUNTED`, None."""
     if not all(source_for(source).is_cheap_to_count(source) for source in sources):
         return None
     # Asking each address in a catalog whether it is a playlist is the run's work.
-    found: list[TrackRef] = []
+    found: list[TrackRef | Failure] = []
     for ref in islice(read_catalog(sources, offline=True, limit=limit, quiet=True), COUNTED):
-        if not isinstance(ref, TrackRef) or not source_of(ref).is_cheap_to_count(ref.source):
+        if isinstance(ref, TrackRef) and not source_of(ref).is_cheap_to_count(ref.source):
             return None
         found.append(ref)
     return found if len(found) < COUNTED else None
 
 
 def settled_run(
-    refs: Iterable[TrackRef], prepared: Prepared, known: KnownTracks
+    refs: Iterable[TrackRef | Failure], prepared: Prepared, known: KnownTracks
 ) -> RunSummary | None:
     """Return what a run would come to that has nothing to do; None where it has something."""
     summary = empty_summary(prepared, Library(prepared.settings.library).url, Run(run_id=""))
     for ref in refs:
+        if isinstance(ref, Failure):
+            return None
         track = TrackState(ref=ref, folder=Path(os.devnull))
         track.outcome = settled_as(ref, known)
         if track.outcome is None:

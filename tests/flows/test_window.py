@@ -97,7 +97,7 @@ def watched(
         patch.setattr(LocalSeparator, "separate", timed("separate", LocalSeparator.separate))
         patch.setattr(tasks.quality, "score_measures", timed("score", tasks.quality.score_measures))
         patch.setattr("flows.separate_catalog.read_catalog", read)
-        patch.setattr("flows.separate_catalog._count", lambda tracks: None)
+        patch.setattr("flows.separate_catalog.cheap_tracks", lambda sources, limit: None)
         ran = run_catalog([folder / "music"], folder / "library", config)
     return ran, seen
 
