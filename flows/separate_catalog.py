@@ -49,5 +49,5 @@ def separate_catalog(
     # So that a share can be shown; other catalogs are read only once, lazily.
     counted = cheap_tracks(tracks.sources, limit)
     prepared = prepared_for(separation, control, blocks)
-    refs = read_catalog(tracks.sources, offline=prepared.settings.engine.offline, limit=limit)
+    refs = read_catalog(tracks.sources, policy=prepared.settings.ingest_policy(), limit=limit)
     return run_tracks(refs, prepared, control, total=None if counted is None else len(counted))

@@ -60,8 +60,8 @@ def separate_track(
         blocks: Prefect blocks to take settings from.
     """
     prepared = prepared_for(separation, control, blocks)
-    offline = prepared.settings.engine.offline
-    refs = [_titled(ref, track) for ref in read_catalog([track.source], offline=offline)]
+    policy = prepared.settings.ingest_policy()
+    refs = [_titled(ref, track) for ref in read_catalog([track.source], policy=policy)]
     return run_tracks(refs, prepared, control, total=len(refs))
 
 

@@ -10,8 +10,10 @@ import codecs
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
@@ -67,7 +69,31 @@ def _code_page(name: str) -> str:
     return codecs.lookup(name).name
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError("must be a network, as 10.20.0.0/16 or fd00::/8") from error
+
+
+def _host_pattern(text: str) -> str:
+    name = text.strip().rstrip(".").lower()
+    if not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*", name) and not _is_address(name):
+        raise ValueError("must be a host's name, as nas.example.org or *.example.org")
+    return name
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 WrittenBitDepth = Annotated[BitDepth, BeforeValidator(_depth_as_text)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
+Network = Annotated[str, AfterValidator(_network)]
 CodePage = Annotated[str, AfterValidator(_code_page)]
 MaybeFloat = Annotated[float | None, AfterValidator(_finite)]
 
@@ -106,9 +132,19 @@ class IngestPolicy(Value):
         default=4.0, gt=0, title="Requests a second", description="To any one host."
     )
     allow_private_addresses: bool = Field(
-        default=True,
+        default=False,
         title="Allow private addresses",
-        description="Off where strangers choose the URLs: refuses loopback and private hosts.",
+        description="Whoever may start a run may then reach every host that this machine can.",
+    )
+    allow_hosts: tuple[HostPattern, ...] = Field(
+        default=(),
+        title="Private hosts allowed",
+        description="Names, as nas.example.org or *.example.org, that may lead anywhere.",
+    )
+    allow_networks: tuple[Network, ...] = Field(
+        default=(),
+        title="Private networks allowed",
+        description="Networks, as 10.20.0.0/16, that any host may lead to.",
     )
     offline: bool = Field(
         default=False, title="Offline", description="Refuse whatever needs a network."

@@ -99,6 +99,12 @@ RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try again what failed for what the input is.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Separate again what is finished.")]
+AllowPrivate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-private", help="Fetch from addresses that aren't public: this network, loopback."
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Use no network.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -123,6 +129,7 @@ class RunOptions:
     retry_failed: RetryFailed = False
     force: Force = False
     offline: Offline = False
+    allow_private: AllowPrivate = False
 
     def __post_init__(self) -> None:
         from tasks.paths import is_text, shown

@@ -35,9 +35,9 @@ def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
         from tasks.sources import read_catalog
 
         prepared = prepare(read_settings(options))
-        offline, limit = prepared.settings.engine.offline, options.limit or None
+        policy, limit = prepared.settings.ingest_policy(), options.limit or None
         made = make_plan(
-            read_catalog(options.sources, offline=offline, limit=limit),
+            read_catalog(options.sources, policy=policy, limit=limit),
             prepared,
             force=options.force,
             retry_failed=options.retry_failed,

@@ -95,6 +95,9 @@ def read_settings(options: opt.RunOptions) -> StemwrightSettings:
     from flows.runner import setup
 
     settings = setup.read_settings(options.separation, options.control())
+    if options.allow_private:
+        ingest = settings.ingest.model_copy(update={"allow_private_addresses": True})
+        settings = settings.model_copy(update={"ingest": ingest})
     set_up_logging(settings.logging.level)
     _refuse_missing(options.sources, settings)
     return settings

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from flows.runner.setup import Prepared
 from flows.runner.summary import RunSummary, empty_summary
-from tasks.contracts import Failure, Run, TrackRef
+from tasks.contracts import Failure, IngestPolicy, Run, TrackRef
 from tasks.known_tracks import KnownTracks
 from tasks.outcome import Failed, Skipped
 from tasks.recording import Library
 from tasks.run_context import TrackState
 from tasks.sources import read_catalog, source_for, source_of
 
+_OFFLINE = IngestPolicy(offline=True)
 COUNTED = 20_000
 """So many tracks of a catalog are looked at before it is begun; of more nothing is said."""
 
@@ -40,7 +41,7 @@ def cheap_tracks(sources: list[str], limit: int | None) -> list[TrackRef | Failu
         return None
     # Asking each address in a catalog whether it is a playlist is the run's work.
     found: list[TrackRef | Failure] = []
-    for ref in islice(read_catalog(sources, offline=True, limit=limit, quiet=True), COUNTED):
+    for ref in islice(read_catalog(sources, policy=_OFFLINE, limit=limit, quiet=True), COUNTED):
         if isinstance(ref, TrackRef) and not source_of(ref).is_cheap_to_count(ref.source):
             return None
         found.append(ref)

@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
+from tasks.contracts import IngestPolicy
 from tasks.errors import NetworkError, SourceRefused
 
 Kind = Literal["public", "private", "loopback", "link-local", "reserved"]
@@ -80,14 +81,31 @@ class Guard(ABC):
 
 
 class PublicOnly(Guard):
-    """Public addresses alone, for where strangers choose the URLs."""
+    """Public addresses, and those that a policy lists: strangers choose the URLs."""
+
+    def __init__(self, policy: IngestPolicy) -> None:
+        self._hosts = policy.allow_hosts
+        self._networks = [ipaddress.ip_network(network) for network in policy.allow_networks]
 
     def check(self, host: str, address: str) -> None:
-        if kind_of(address) != "public":
+        kind = kind_of(address)
+        if kind != "public" and not self._is_listed(host, address):
+            where = address if host == address else f"{address} ({host})"
             raise SourceRefused(
-                f"{host} leads to the private address {address}.",
-                remedy="Set allow_private_addresses of the ingest policy to allow it.",
+                f"it leads to the {kind} address {where}; only public ones are fetched from.",
+                remedy="If it is meant, name it in ingest.allow_hosts or ingest.allow_networks; on "
+                "the command line --allow-private allows all.",
             )
+
+    def _is_listed(self, host: str, address: str) -> bool:
+        name = host.rstrip(".").lower()
+        if any(
+            name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
+            for pattern in self._hosts
+        ):
+            return True
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        return any(parsed in network or _inside(parsed) in network for network in self._networks)
 
     def addresses(self, host: str, port: int) -> list[str]:
         try:
@@ -106,10 +124,12 @@ def connect(
     address: tuple[str, int],
     timeout: float | None = None,
     source_address: tuple[str, int] | None = None,
+    *,
+    guard: Guard,
 ) -> socket.socket:
-    """Connect to a public address, as `socket.create_connection` does to any."""
+    """Connect where the guard allows, as `socket.create_connection` does anywhere."""
     host, port = address
-    *others, last = PublicOnly().addresses(host, port)
+    *others, last = guard.addresses(host, port)
     for each in others:
         # A host of two families is often deaf on one of them.
         with suppress(OSError):
@@ -117,17 +137,27 @@ def connect(
     return socket.create_connection((last, port), timeout, source_address)
 
 
-class PublicTransport(httpx.HTTPTransport):
-    """httpx's transport, connecting to public addresses only (and through no proxy)."""
+def client(policy: IngestPolicy, **options: Any) -> httpx.Client:
+    """Return httpx's client, redirects followed, that connects where the policy allows.
 
-    def __init__(self) -> None:
+    Through no proxy, unless all is allowed: a proxy looks names up itself.
+    """
+    transport = None if policy.allow_private_addresses else _PublicTransport(PublicOnly(policy))
+    return httpx.Client(follow_redirects=True, transport=transport, **options)
+
+
+class _PublicTransport(httpx.HTTPTransport):
+    def __init__(self, guard: Guard) -> None:
         super().__init__(trust_env=False)
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), network_backend=_PublicBackend()
+            ssl_context=httpx.create_ssl_context(), network_backend=_PublicBackend(guard)
         )
 
 
 class _PublicBackend(httpcore.SyncBackend):
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
     def connect_tcp(
         self,
         host: str,
@@ -136,7 +166,7 @@ class _PublicBackend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        *others, last = PublicOnly().addresses(host, port)
+        *others, last = self._guard.addresses(host, port)
         for address in others:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 return super().connect_tcp(address, port, timeout, local_address, socket_options)

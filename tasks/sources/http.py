@@ -80,23 +80,14 @@ def _check_url(url: str) -> None:
 
 
 def _client(policy: IngestPolicy) -> httpx.Client:
-    import httpx
-
-    from tasks.net.addresses import PublicTransport
-
-    transport = None if policy.allow_private_addresses else PublicTransport()
+    from tasks.net.addresses import client
 
     def before(request: httpx.Request) -> None:
         if request.url.scheme not in ("http", "https"):
             raise SourceRefused(f"it redirects to {request.url.scheme}://.", remedy="Check it.")
         LIMITER.wait(str(request.url), policy.requests_per_second_per_host)
 
-    return httpx.Client(
-        follow_redirects=True,
-        transport=transport,
-        headers=_HEADERS,
-        event_hooks={"request": [before]},
-    )
+    return client(policy, headers=_HEADERS, event_hooks={"request": [before]})
 
 
 def _attempt(client: httpx.Client, part: Part, policy: IngestPolicy, deadline: Deadline) -> Version:

@@ -12,9 +12,10 @@ one costs one file:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from tasks.contracts import IngestPolicy, Tags, TrackRef
 from tasks.errors import SettingsError, StemwrightError
@@ -62,6 +63,7 @@ class Source:
         is_list: Its rows are sources of any kind, to be expanded in their turn.
         is_base: What a list names is relative to it.
         is_local: Its tracks are files of this disk, which may be looked at, and stay, in place.
+        policy: Under which it is expanded.
     """
 
     name: ClassVar[str]
@@ -69,6 +71,13 @@ class Source:
     is_list: ClassVar[bool] = False
     is_base: ClassVar[bool] = False
     is_local: ClassVar[bool] = False
+    policy: IngestPolicy = IngestPolicy()
+
+    def under(self, policy: IngestPolicy) -> Self:
+        """Return the same kind under another policy."""
+        other = copy(self)
+        other.policy = policy
+        return other
 
     def matches(self, source: str) -> bool:
         """Tell whether it is for this source: a URL, `-`, or a path as `tasks.paths` has it."""

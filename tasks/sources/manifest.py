@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from tasks.contracts import IngestPolicy
 from tasks.errors import CatalogError, SourceMissing, StemwrightError, from_os_error
 from tasks.net.http_errors import check_status, httpx_errors
 from tasks.paths import path_of
 from tasks.sources.kinds import Rows, Source
 from tasks.sources.manifest_formats import TEXT_READERS, read_parquet
-from tasks.sources.objects import driver_error, filesystem
+from tasks.sources.objects import check_scheme, driver_error, filesystem
 from tasks.sources.suffixes import (
     CATALOG_SUFFIXES,
     is_address,
@@ -50,7 +51,7 @@ class Manifest(Source):
 
     def expand(self, source: str) -> Rows:
         suffix = suffix_of(source)
-        with open_catalog(source) as file:
+        with open_catalog(source, self.policy) as file:
             if suffix == ".parquet":
                 yield from read_parquet(file)
                 return
@@ -63,14 +64,14 @@ class Manifest(Source):
 
 
 @contextmanager
-def open_catalog(location: str) -> Iterator[IO[bytes]]:
+def open_catalog(location: str, policy: IngestPolicy) -> Iterator[IO[bytes]]:
     """A catalog as a seekable binary file.
 
     Raises:
         SourceMissing, SourceUnreadable, NetworkError, SettingsError: it can't be opened.
     """
     try:
-        file = _open(location)
+        file = _open(location, policy)
     except OSError as error:
         if is_address(location):
             raise driver_error(error, _WHAT) from error
@@ -85,10 +86,11 @@ def _on_disk(error: OSError, location: str) -> StemwrightError:
     return from_os_error(error, track=location)
 
 
-def _open(location: str) -> IO[bytes]:
+def _open(location: str, policy: IngestPolicy) -> IO[bytes]:
     if is_web(location):
-        return _spool(location)
+        return _spool(location, policy)
     if is_address(location):
+        check_scheme(location, policy)
         fs, path = filesystem(location)
         try:
             return cast(IO[bytes], fs.open(path, "rb"))
@@ -97,15 +99,16 @@ def _open(location: str) -> IO[bytes]:
     return Path(path_of(location)).open("rb")
 
 
-def _spool(url: str) -> IO[bytes]:
+def _spool(url: str, policy: IngestPolicy) -> IO[bytes]:
     """Copy a web catalog to a temporary file: a connection can't stay open as long as a run."""
-    import httpx
+    from tasks.net.addresses import client
 
     with ExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryFile())
         with (
             httpx_errors(),
-            httpx.stream("GET", url, follow_redirects=True, timeout=20.0) as response,
+            client(policy, timeout=20.0) as web,
+            web.stream("GET", url) as response,
         ):
             check_status(response)
             for chunk in response.iter_bytes():

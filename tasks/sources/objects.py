@@ -60,6 +60,7 @@ class Objects(Source):
         skipped: Counter[str] = Counter()
         found = False
         try:
+            check_scheme(source, self.policy)
             for url in _listed(source, skipped):
                 found = True
                 yield Row(url)
@@ -73,15 +74,28 @@ class Objects(Source):
 
     def fetch(self, source: str, scratch: Path, policy: IngestPolicy) -> Fetched:
         """Copy an object to `scratch`; a part of the same version that lies there is continued."""
-        scheme = _scheme(source)
-        if not policy.allow_private_addresses and ("::" in source or scheme not in _PUBLIC_STORES):
-            raise SourceRefused(
-                f"{scheme}:// may lead to a private address.",
-                remedy="Set allow_private_addresses of the ingest policy to allow it.",
-            )
+        check_scheme(source, policy)
         fs, path = filesystem(source, SourceRefused)
         part = Part(scratch, source.split("::")[0])
         return fetch_into(part, lambda left: _attempt(fs, path, part, policy, left), policy)
+
+
+def check_scheme(url: str, policy: IngestPolicy) -> None:
+    """Refuse a driver that connects wherever its URL says, unless the policy allows everything.
+
+    Raises:
+        SourceRefused: It is one.
+    """
+    from fsspec.registry import known_implementations
+
+    scheme = _scheme(url)
+    if policy.allow_private_addresses or scheme not in known_implementations:
+        return
+    if "::" in url or scheme not in _PUBLIC_STORES:
+        raise SourceRefused(
+            f"{scheme}:// may lead to a private address.",
+            remedy="If it is meant, set ingest.allow_private_addresses, or say --allow-private.",
+        )
 
 
 def filesystem(url: str, unknown: type[InputError] = CatalogError) -> tuple[Any, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TextIO
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tasks.contracts import Failure, TrackRef
+from tasks.contracts import Failure, IngestPolicy, TrackRef
 from tasks.errors import CatalogError, SourceRefused, StemwrightError
 from tasks.paths import escaped, is_file_url, path_of, shown, text_of
 from tasks.sources.kinds import KINDS, Note, Row, Source, source_for
@@ -34,7 +34,7 @@ def read_catalog(
     sources: Iterable[str],
     *,
     stdin: TextIO | None = None,
-    offline: bool = False,
+    policy: IngestPolicy = IngestPolicy(),  # noqa: B008 - frozen
     limit: int | None = None,
     quiet: bool = False,
 ) -> Iterator[Item]:
@@ -44,7 +44,8 @@ def read_catalog(
         sources: Files, folders, http(s) and fsspec URLs, catalogs, `-` for `stdin`; see
             `INTERFACES.md` section 1. What a catalog names is relative to the catalog's folder.
         stdin: Where `-` reads sources from, one a line; the process's own by default.
-        offline: Touch no network: URLs pass as they are and only catalogs there are failures.
+        policy: Where lists and pages may be asked for. Offline, URLs pass as they are and only
+            catalogs there are failures.
         limit: Stop after this many tracks (failures aren't counted).
         quiet: Don't log what folders leave out and what isn't UTF-8; who only counts needn't.
 
@@ -52,7 +53,9 @@ def read_catalog(
         A `TrackRef` for each track, a `Failure` for each row, catalog or folder that can't be
         read. A missing audio file is a `TrackRef`, which ingest then fails as one track.
     """
-    reading = _Reading(offline, quiet, {**KINDS, Stdin.name: Stdin(stdin)})
+    kinds = {**KINDS, Stdin.name: Stdin(stdin)}
+    under = {name: kind.under(policy) for name, kind in kinds.items()}
+    reading = _Reading(policy.offline, quiet, under)
     left = sys.maxsize if limit is None else limit
     for source in sources:
         if left <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -56,7 +56,7 @@ class Ytdlp(Source):
         """
         count = 0
         try:
-            for entry in () if _known_single(source) else _listed(source):
+            for entry in () if _known_single(source) else _listed(source, self.policy):
                 yield entry
                 count += 1
         except Exception as error:  # extractors raise whatever a changed page makes them raise
@@ -83,12 +83,12 @@ def has_own_extractor(url: str) -> bool:
     return bool(_extractor(url).ie_key() != "Generic")
 
 
-def _listed(url: str) -> Rows:
-    ydl = _lister()
+def _listed(url: str, policy: IngestPolicy) -> Rows:
+    ydl = _lister(policy)
     with ydl:
         if _extractor(url).ie_key() == "Generic":
-            answer = _look(url)
-            if answer == "xml" and feeds.is_feed(document := _document(url)):
+            answer = _look(url, policy)
+            if answer == "xml" and feeds.is_feed(document := _document(url, policy)):
                 yield from _of_feed(ydl, document)
                 return
             if not answer:
@@ -124,9 +124,9 @@ def _known_single(url: str) -> bool:
     return _extractor(url).is_single_video(url) is True
 
 
-def _look(url: str) -> Literal["", "page", "xml"]:
+def _look(url: str, policy: IngestPolicy) -> Literal["", "page", "xml"]:
     """What the server answers with, as far as it can be listed (one request for its start)."""
-    with _asked(url, {"Range": "bytes=0-511"}) as response:
+    with _asked(url, policy, {"Range": "bytes=0-511"}) as response:
         if response.status_code >= 400:
             return ""
         kind = response.headers.get("content-type", "").lower()
@@ -139,8 +139,8 @@ def _look(url: str) -> Literal["", "page", "xml"]:
         return ""
 
 
-def _document(url: str) -> feeds.Document:
-    with _asked(url, {}) as response:
+def _document(url: str, policy: IngestPolicy) -> feeds.Document:
+    with _asked(url, policy, {}) as response:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
@@ -149,17 +149,23 @@ def _document(url: str) -> feeds.Document:
         return feeds.Document(str(response.url), bytes(body))
 
 
-def _asked(url: str, headers: dict[str, str]) -> AbstractContextManager[httpx.Response]:
-    import httpx
+@contextmanager
+def _asked(url: str, policy: IngestPolicy, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    from tasks.net.addresses import client
 
     headers = {"Accept-Encoding": "identity", **headers}
-    return httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S)
+    with (
+        client(policy, headers=headers, timeout=_TIMEOUT_S) as web,
+        web.stream("GET", url) as answer,
+    ):
+        yield answer
 
 
-def _lister() -> Any:
-    from yt_dlp import YoutubeDL
+def _lister(policy: IngestPolicy) -> Any:
+    from tasks.sources.ytdlp_guarded import GuardedYoutubeDL
 
-    return YoutubeDL(
+    return GuardedYoutubeDL(
+        policy,
         {
             "quiet": True,
             "no_warnings": True,
@@ -173,7 +179,7 @@ def _lister() -> Any:
             "retries": 3,
             "extractor_retries": 3,
             "sleep_interval_requests": 0.25,
-        }
+        },
     )
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import re
-import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from yt_dlp import YoutubeDL
-from yt_dlp.networking._urllib import UrllibRH
 from yt_dlp.networking.exceptions import HTTPError
 
 from tasks.contracts import IngestPolicy, Tags
@@ -21,11 +17,11 @@ from tasks.errors import (
     StemwrightError,
     TransientError,
 )
-from tasks.net.addresses import connect
 from tasks.sources.kinds import Fetched
 from tasks.sources.limits import LIMITER, Deadline, check_duration, check_size, retries_in_place
 from tasks.sources.smuggled import plain
 from tasks.sources.ytdlp_errors import of_segment, translated
+from tasks.sources.ytdlp_guarded import GuardedYoutubeDL
 
 log = logging.getLogger(__name__)
 _GENERIC = ("Generic", "HTML5MediaEmbed")
@@ -157,15 +153,14 @@ class _Heard:
     error = warning
 
 
-class _Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
+class _Downloader(GuardedYoutubeDL):
     """yt-dlp under the ingest policy: its own retries and throttling, our limits."""
 
     def __init__(self, scratch: Path, policy: IngestPolicy, heard: _Heard) -> None:
-        self._policy = policy
         self._heard = heard
         self._deadline = Deadline(policy)
         self._answers: list[Any] = []
-        super().__init__(_options(scratch, policy, heard, self._watch, self._admit))
+        super().__init__(policy, _options(scratch, policy, heard, self._watch, self._admit))
         self.add_close_hook(self._hang_up)
 
     def urlopen(self, req: Any) -> Any:
@@ -188,11 +183,6 @@ class _Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
     def _hang_up(self) -> None:
         for answer in self._answers:
             answer.close()
-
-    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        if self._policy.allow_private_addresses:
-            return super().build_request_director(handlers, preferences)
-        return super().build_request_director([_PublicRH], preferences)
 
     def _watch(self, progress: dict[str, Any]) -> None:
         self._deadline.check()
@@ -237,7 +227,6 @@ def _options(
             kind: lambda n: retries_in_place(policy).wait_s(n)
             for kind in ("http", "fragment", "extractor")
         },
-        **({} if policy.allow_private_addresses else {"proxy": ""}),
     }
 
 
@@ -263,48 +252,3 @@ def _bounded(response: Any, deadline: Deadline, policy: IngestPolicy) -> Any:
 
     response.read = read_bounded
     return response
-
-
-class _PublicRH(UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
-    """yt-dlp's urllib handler, connecting to public addresses only, redirects included."""
-
-    # yt-dlp finds preferences by this name, which it derives from the class otherwise.
-    RH_KEY = "Urllib"
-
-    def _create_instance(self, *args: Any, **options: Any) -> Any:
-        opener = super()._create_instance(*args, **options)
-        context = self._make_sslcontext(legacy_ssl_support=options.get("legacy_ssl_support"))
-        opener.add_handler(_PublicOpen(context))
-        return opener
-
-
-class _PublicOpen(urllib.request.AbstractHTTPHandler):
-    """Opens connections in the place of yt-dlp's handler, which keeps the rest of its work."""
-
-    handler_order = 100
-
-    def __init__(self, context: Any) -> None:
-        super().__init__()
-        self._context = context
-
-    def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_http, request)
-
-    def https_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_https, request, context=self._context)
-
-    def ftp_open(self, request: urllib.request.Request) -> Any:
-        raise SourceRefused("it leads to ftp://.", remedy="Give an http(s) URL.")
-
-
-def _http(host: str, **options: Any) -> http.client.HTTPConnection:
-    return _public(http.client.HTTPConnection(host, **options))
-
-
-def _https(host: str, **options: Any) -> http.client.HTTPConnection:
-    return _public(http.client.HTTPSConnection(host, **options))
-
-
-def _public(connection: Any) -> http.client.HTTPConnection:
-    connection._create_connection = connect
-    return connection  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ GIVEN: dict[str, tuple[str, dict[str, Any]]] = {
     "StemLibrary": ("", {"library": "s3://bucket/stems"}),
     "SeparationSettings": ("separation", {"model": "htdemucs_ft", "stems": ("vocals", "bass")}),
     "QualityPolicy": ("quality", {"thresholds": {"review": 0.7, "fail": 0.2}}),
-    "IngestPolicy": ("ingest", {"max_duration_s": 900.0, "allow_private_addresses": False}),
+    "IngestPolicy": ("ingest", {"max_duration_s": 900.0, "allow_private_addresses": True}),
 }
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import flows.cli.embedded
+from flows.cli.options import RunOptions
+from flows.cli.separate import read_settings
+from flows.parameters import CatalogSources, RunControl, Separation, TrackSource
 from tests.cli.conftest import Invoke, document, no_prefect
 
 WRONG = [
@@ -52,6 +55,16 @@ def test_exit_code_2_names_what_is_wrong(
     assert named in " ".join(result.stderr.split())
     assert result.stdout == ""
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_only_the_command_line_may_allow_private_addresses(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    source = str(tmp_path / "a.wav")
+    allowed = read_settings(RunOptions(sources=[source], allow_private=True))
+    assert allowed.ingest_policy().allow_private_addresses
+    assert not read_settings(RunOptions(sources=[source])).ingest_policy().allow_private_addresses
+    for group in (TrackSource, CatalogSources, Separation, RunControl):
+        assert not [name for name in group.model_fields if "private" in name or "allow" in name]
 
 
 @pytest.mark.parametrize(("args", "named"), WRONG, ids=IDS)

@@ -75,7 +75,11 @@ def write_config(path: Path, models_dir: Path, **sections: dict[str, Any]) -> Pa
         "engine": {"provider": "local_cpu", "models_dir": str(models_dir)},
         "separation": {"model": "tiny"},
         "completeness": {"max_residual_db": 100.0},
-        "ingest": {"requests_per_second_per_host": 500.0, "max_retries": 0},
+        "ingest": {
+            "requests_per_second_per_host": 500.0,
+            "max_retries": 0,
+            "allow_networks": ["127.0.0.0/8"],
+        },
         "run": {"retry_delay_seconds": 0.01, "window": 2},
     }
     for name, keys in sections.items():

@@ -11,8 +11,13 @@ import soundfile as sf
 from tasks.contracts import IngestPolicy, TrackRef
 from tests.sources.server import Site, serving
 
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 QUICK = IngestPolicy(
-    stall_timeout_s=0.5, timeout_s=20.0, max_retries=2, requests_per_second_per_host=500.0
+    allow_networks=LOOPBACK,
+    stall_timeout_s=0.5,
+    timeout_s=20.0,
+    max_retries=2,
+    requests_per_second_per_host=500.0,
 )
 
 

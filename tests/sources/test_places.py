@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tasks.contracts import Failure, TrackRef
+from tasks.contracts import Failure, IngestPolicy, TrackRef
 from tasks.sources import read_catalog
 
 
@@ -127,9 +127,12 @@ def test_a_missing_catalog_or_driver_or_scheme_is_a_failure(
     assert (failure.error_type, failure.remedy) == ("SettingsError", "Run `pip install s3fs`.")
 
 
+OFFLINE = IngestPolicy(offline=True)
+
+
 def test_offline_touches_no_store() -> None:
-    assert sources("s3://bucket/music/", offline=True) == ["s3://bucket/music/"]
-    assert "offline" in only_failure("s3://bucket/list.csv", offline=True).message
+    assert sources("s3://bucket/music/", policy=OFFLINE) == ["s3://bucket/music/"]
+    assert "offline" in only_failure("s3://bucket/list.csv", policy=OFFLINE).message
 
 
 def test_a_url_that_is_none_is_a_failure() -> None:

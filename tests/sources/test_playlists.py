@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tasks.contracts import Failure, TrackRef
+from tasks.contracts import Failure, IngestPolicy, TrackRef
 from tasks.sources import Row, read_catalog, ytdlp
 from tests.sources import server
+from tests.sources.conftest import QUICK
 from tests.sources.server import Site
 
 ALBUM = """<html><head><title>Album</title></head><body>
@@ -21,7 +22,7 @@ SONG = '<html><head><title>Song</title></head><body><audio src="/m/a.mp3"></audi
 
 
 def refs(*given: str, **options: Any) -> list[TrackRef]:
-    items = list(read_catalog(given, **options))
+    items = list(read_catalog(given, **{"policy": QUICK} | options))
     assert [item for item in items if isinstance(item, Failure)] == []
     return [item for item in items if isinstance(item, TrackRef)]
 
@@ -101,8 +102,8 @@ def test_a_stream_index_on_the_web_is_one_track_not_a_catalog(site: Site) -> Non
 
 def test_offline_asks_nothing(site: Site) -> None:
     url = site.on("/album", server.page(ALBUM))
-    assert [ref.source for ref in refs(url, offline=True)] == [url]
-    (failure,) = read_catalog([f"{site.url}/songs.csv"], offline=True)
+    assert [ref.source for ref in refs(url, policy=IngestPolicy(offline=True))] == [url]
+    (failure,) = read_catalog([f"{site.url}/songs.csv"], policy=IngestPolicy(offline=True))
     assert isinstance(failure, Failure)
     assert failure.error_type == "SourceRefused"
     assert site.requests == []
@@ -111,7 +112,7 @@ def test_offline_asks_nothing(site: Site) -> None:
 def test_a_catalog_on_the_web_resolves_against_its_address(site: Site) -> None:
     body = b"source,title\naudio/a.flac,A\n/b.flac,B\nfile:///etc/passwd,C\n"
     url = site.on("/lists/songs.csv", server.file(body, kind="text/csv"))
-    first, second, refused = read_catalog([url])
+    first, second, refused = read_catalog([url], policy=QUICK)
     assert isinstance(first, TrackRef)
     assert isinstance(second, TrackRef)
     assert first.source == f"{site.url}/lists/audio/a.flac"
@@ -133,7 +134,7 @@ def test_a_catalog_on_the_web_resolves_against_its_address(site: Site) -> None:
 def test_a_catalog_that_the_server_keeps_is_a_failure(
     site: Site, code: int, error: str, retryable: bool
 ) -> None:
-    (failure,) = read_catalog([site.on("/songs.csv", server.status(code))])
+    (failure,) = read_catalog([site.on("/songs.csv", server.status(code))], policy=QUICK)
     assert isinstance(failure, Failure)
     assert (failure.error_type, failure.retryable) == (error, retryable)
 

@@ -164,20 +164,6 @@ def test_a_list_without_a_track_is_called_that(site: Site, scratch: Path) -> Non
         ingest(url_ref(url), scratch, ONCE)
 
 
-def test_a_page_that_leads_inside_is_refused(
-    site: Site, scratch: Path, flac: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Only 127.0.0.1 passes as public here, so that the page itself can be asked.
-    one = {"127.0.0.1": "public"}
-    monkeypatch.setattr("tasks.net.addresses.kind_of", lambda address: one.get(address, "private"))
-    inside = site.on("/media/secret.flac", server.file(flac)).replace("127.0.0.1", "127.0.0.2")
-    url = site.on("/song", server.page(ONE.replace("/media/one.flac", inside)))
-    policy = ONCE.model_copy(update={"allow_private_addresses": False})
-    with pytest.raises(SourceRefused, match=r"127\.0\.0\.2"):
-        ingest(url_ref(url), scratch, policy)
-    assert "/media/secret.flac" not in [path for path, _ in site.requests]
-
-
 @pytest.mark.parametrize(
     ("info", "says"),
     [({"is_live": True}, "live"), ({"duration": 36_000.0}, r"36,000 s.*limit of 14,400 s")],
