@@ -13,6 +13,7 @@ from flows.cli import (
     doctor,
     endpoint,
     evaluate,
+    export,
     gallery,
     models,
     plan,
@@ -60,6 +61,7 @@ app.command("demo")(demo.demo)
 app.command("separate")(separate.separate)
 app.command("plan")(plan.plan)
 app.command("reports")(reports.reports)
+app.command("export")(export.export)
 app.command("gallery")(gallery.gallery)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)

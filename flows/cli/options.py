@@ -99,6 +99,33 @@ RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try again what failed for what the input is.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Separate again what is finished.")]
+OutDir = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="The folder; made where it isn't there.")
+]
+NameTemplate = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output-template",
+        metavar="TEMPLATE",
+        help="Names in --out. Fields: name (artist - title), artist, title, album, genre, isrc, "
+        r"stem, ext, track_id, model, source. \[default: {name}/{stem}.{ext}]",
+        show_default=False,
+    ),
+]
+ExportFormat = Annotated[
+    Literal["flac", "wav", "mp3", "m4a", "opus"] | None,
+    typer.Option("--format", help="Encode anew, with tags and cover.", show_default=False),
+]
+TwoStems = Annotated[
+    str,
+    typer.Option(
+        "--two-stems",
+        metavar="STEM",
+        help="This stem, and no_STEM: the mixture minus it.",
+        show_default=False,
+    ),
+]
 AllowPrivate = Annotated[
     bool,
     typer.Option(
@@ -150,7 +177,7 @@ class RunOptions:
         return Separation(
             library=self.library,
             model=self.model,
-            stems=[name.strip() for name in self.stems.split(",") if name.strip()],
+            stems=list(listed(self.stems)),
             provider=self.provider or unset,
             workload=self.workload or unset,
             deadline_s=self.deadline,
@@ -195,6 +222,11 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [*shared, *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own)]
     spread.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return spread
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the names in a text that parts them by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def open_library(given: str, config: Path | None, *, there: bool = False) -> Library:

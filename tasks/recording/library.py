@@ -119,6 +119,28 @@ class Library:
         """Return the path or URL of a separation's folder, finished or not."""
         return self._store.address(place_of(track_id, separation_id))
 
+    def local_file(self, track_id: str, separation_id: str, name: str, scratch: Path) -> Path:
+        """Return a file of a separation on this disk: itself or, from an object store, a copy of
+        it in `scratch`.
+
+        Raises:
+            ProtocolError: The file isn't there.
+        """
+        place = f"{place_of(track_id, separation_id)}/{name}"
+        if self.is_local:
+            path = Path(self._store.address(place))
+            if not path.is_file():
+                raise damaged(f"{path} is gone.")
+            return path
+        copy = scratch / name
+        with self._translated():
+            try:
+                if not copy.exists():
+                    copy.write_bytes(self._store.read(place))
+            except FileNotFoundError:
+                raise damaged(f"{self._store.address(place)} is gone.") from None
+        return copy
+
     @contextmanager
     def workspace(self, run_id: str) -> Iterator[Path]:
         """Make a scratch folder for one run, from which `commit` takes finished separations.
@@ -299,6 +321,10 @@ class Library:
     def stems(self) -> pd.DataFrame:
         """Return the stems of `tracks()`."""
         return self._frame("stems", ["track_id", "separation_id", "stem"])
+
+    def aliases(self) -> pd.DataFrame:
+        """Return every further source with a known track's audio, oldest first."""
+        return self._frame("aliases", [])
 
     def failures(self) -> pd.DataFrame:
         """Return every failed attempt, oldest first."""
