@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from flows.cli.tables import many
 from tasks.errors import SettingsError, StemwrightError
 
 if TYPE_CHECKING:
-    from tasks.export import Exported, ExportForm, How
+    from tasks.export import Exported, ExportForm, How, Template
     from tasks.recording import Library
 
 SHOWN = 50
@@ -67,15 +68,14 @@ def export(
             mix=opt.listed(mix),
             two_stems=two_stems,
         )
+        wanted = Export.of(target, template, form)
         place = opt.open_library(library, config, there=True)
-        found = _found(place, query)
-        made, failed = export_all(place, found, target, template, form)
-        code = Exit.SOME_FAILED if failed else Exit.DONE
+        exports = wanted.run(place, _found(place, query))
         if as_json:
-            print_json(document(place, target, made, failed) | {"exit_code": int(code)})
+            print_json({"library": place.url} | exports.document | {"exit_code": exports.code})
         else:
-            show(made, failed, target)
-        raise typer.Exit(code)
+            exports.show()
+        raise typer.Exit(exports.code)
 
 
 def _found(library: Library, query: str) -> list[tuple[str, str]]:
@@ -90,55 +90,78 @@ def _found(library: Library, query: str) -> list[tuple[str, str]]:
     return list(zip(frame["track_id"], frame["separation_id"], strict=True))
 
 
-def export_all(
-    library: Library,
-    places: list[tuple[str, str]],
-    target: Path,
-    template: str,
-    form: ExportForm,
-) -> tuple[list[Exported], list[StemwrightError]]:
-    """Export separations, one after the other; one that can't be had costs no other.
+@dataclass(frozen=True)
+class Export:
+    """What is to be exported, and where to."""
 
-    Raises:
-        SettingsError: What was asked for can't be, of any track.
-    """
-    from tasks.export import DEFAULT_TEMPLATE, Template, export_separation
+    target: Path
+    template: Template
+    form: ExportForm
 
-    names = Template(template or DEFAULT_TEMPLATE)
-    made: list[Exported] = []
-    failed: list[StemwrightError] = []
-    with busy("exporting…"):
-        for track_id, separation_id in places:
-            try:
-                made += export_separation(library, track_id, separation_id, target, names, form)
-            except StemwrightError as error:
-                if isinstance(error, SettingsError) and len(places) == 1:
-                    raise
-                failed.append(error)
-    return made, failed
+    @classmethod
+    def of(cls, target: Path, template: str, form: ExportForm) -> Export:
+        """Read it.
+
+        Raises:
+            SettingsError: The template can't be used.
+        """
+        from tasks.export import DEFAULT_TEMPLATE, Template
+
+        return cls(target, Template(template or DEFAULT_TEMPLATE), form)
+
+    def run(self, library: Library, places: list[tuple[str, str]]) -> Exports:
+        """Export separations, one after the other; one that can't be had costs no other.
+
+        Raises:
+            SettingsError: The only one isn't as was asked.
+        """
+        from tasks.export import export_separation
+
+        exports = Exports(self.target)
+        with busy("exporting…"):
+            for place in places:
+                try:
+                    exports.made += export_separation(
+                        library, *place, self.target, self.template, self.form
+                    )
+                except StemwrightError as error:
+                    if isinstance(error, SettingsError) and len(places) == 1:
+                        raise
+                    exports.failed.append(error)
+        return exports
 
 
-def document(
-    library: Library, target: Path, made: list[Exported], failed: list[StemwrightError]
-) -> dict[str, Any]:
-    """What `--json` prints."""
-    return {
-        "library": library.url,
-        "out": str(target),
-        "count": len(made),
-        "files": [one.model_dump(mode="json") for one in made],
-        "failures": [{"message": str(error), "remedy": error.remedy} for error in failed],
-    }
+@dataclass
+class Exports:
+    """What came of an export."""
 
+    target: Path
+    made: list[Exported] = field(default_factory=list)
+    failed: list[StemwrightError] = field(default_factory=list)
 
-def show(made: list[Exported], failed: list[StemwrightError], target: Path) -> None:
-    """Where the files are."""
-    for one in made[:SHOWN]:
-        out.print(safe(one.path), soft_wrap=True)
-    if len(made) > SHOWN:
-        out.print(f"… and {len(made) - SHOWN:,} more")
-    for error in failed:
-        complain(error.cause, error.remedy, what="left out")
-    ways = Counter(one.how for one in made)
-    how = ", ".join(f"{ways[name]:,} {words}" for name, words in WORDS.items() if ways[name])
-    out.print(f"{many(len(made), 'file')} in {safe(target)}" + (f": {how}." if how else "."))
+    @property
+    def code(self) -> Exit:
+        return Exit.SOME_FAILED if self.failed else Exit.DONE
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "out": str(self.target),
+            "count": len(self.made),
+            "files": [one.model_dump(mode="json") for one in self.made],
+            "failures": [{"message": error.cause, "remedy": error.remedy} for error in self.failed],
+        }
+
+    def show(self) -> None:
+        """Say where the files are."""
+        for one in self.made[:SHOWN]:
+            out.print(safe(one.path), soft_wrap=True)
+        if len(self.made) > SHOWN:
+            out.print(f"… and {len(self.made) - SHOWN:,} more")
+        for error in self.failed:
+            complain(error.cause, error.remedy, what="left out")
+        ways = Counter(one.how for one in self.made)
+        how = ", ".join(f"{ways[name]:,} {words}" for name, words in WORDS.items() if ways[name])
+        where = f"{many(len(self.made), 'file')} in {safe(self.target)}"
+        out.print(f"{where}: {how}." if how else f"{where}.", soft_wrap=True)

@@ -102,6 +102,15 @@ Force = Annotated[bool, typer.Option("--force", help="Separate again what is fin
 OutDir = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="The folder; made where it isn't there.")
 ]
+MaybeOutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Put the stems there, too, under readable names.",
+        show_default=False,
+    ),
+]
 NameTemplate = Annotated[
     str,
     typer.Option(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli import options as opt
-from flows.cli.console import busy, complain, errors_shown, out, print_json, safe, set_up_logging
+from flows.cli.console import (
+    Exit,
+    busy,
+    complain,
+    errors_shown,
+    out,
+    print_json,
+    safe,
+    set_up_logging,
+)
 from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from blocks.settings import StemwrightSettings
+    from flows.cli.export import Export, Exports
     from flows.runner.summary import RunSummary, TrackLine
     from tasks.recording import TrackRow
 
@@ -35,16 +46,37 @@ def separate(
             show_default=False,
         ),
     ] = 0.0,
+    target: opt.MaybeOutDir = None,
+    template: opt.NameTemplate = "",
+    two_stems: opt.TwoStems = "",
     as_json: opt.AsJson = False,
 ) -> None:
     """Separate tracks into stems, check them, score them, and write a report for each.
 
-    Tracks that are finished already are skipped, so the same command resumes a run.
+    Tracks that are finished already are skipped, so the same command resumes a run. With --out
+    the stems are in that folder, too, under readable names, as `export` puts them there.
 
-    Example: stemwright separate ~/Music/album --library ./library --model htdemucs
+    Example: stemwright separate song.mp3 --out ~/Stems
     """
     with errors_shown(as_json):
-        run_and_show(options, fail_under=fail_under, as_json=as_json)
+        export = _export_of(target, template, two_stems)
+        run_and_show(options, fail_under=fail_under, as_json=as_json, export=export)
+
+
+def _export_of(target: Path | None, template: str, two_stems: str) -> Export | None:
+    """What is to be exported at the end; what is wrong with it is said before the beginning."""
+    from flows.cli.export import Export
+    from tasks.export import ExportForm
+
+    if target is None:
+        if template or two_stems:
+            option = "-o" if template else "--two-stems"
+            raise SettingsError(
+                f"{option} says what to put into a folder, and there is none.",
+                remedy="Name one: --out DIR.",
+            )
+        return None
+    return Export.of(target, template, ExportForm(two_stems=two_stems))
 
 
 def run_and_show(
@@ -52,21 +84,43 @@ def run_and_show(
     *,
     fail_under: float = 0.0,
     as_json: bool,
+    export: Export | None = None,
     afterwards: Callable[[RunSummary], None] | None = None,
 ) -> None:
     """Run the flow, print its results, and exit with its code."""
-    summary = run(options, fail_under=fail_under, as_json=as_json)
+    wanted = export.form.two_stems if export else ""
+    summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
+    exports = _exports(summary, export) if export else None
+    code = summary.exit_code or (exports.code if exports else Exit.DONE)
     if as_json:
-        print_json(summary.model_dump(mode="json") | {"exit_code": summary.exit_code})
+        also = {"export": exports.document} if exports else {}
+        print_json(summary.model_dump(mode="json") | also | {"exit_code": code})
     else:
         show(summary)
+        if exports:
+            exports.show()
         if afterwards is not None:
             afterwards(summary)
-    raise typer.Exit(summary.exit_code)
+    raise typer.Exit(code)
 
 
-def run(options: opt.RunOptions, *, fail_under: float = 0.0, as_json: bool) -> RunSummary:
-    """Run the flow, unless the library says that there is nothing to do."""
+def _exports(summary: RunSummary, export: Export) -> Exports:
+    """Export every track that is finished now, whoever made it."""
+    from tasks.recording import Library
+
+    lines = [line for line in summary.tracks if line.track_id and line.separation_id]
+    places = dict.fromkeys((str(line.track_id), str(line.separation_id)) for line in lines)
+    return export.run(Library(summary.library), list(places))
+
+
+def run(
+    options: opt.RunOptions, *, fail_under: float = 0.0, as_json: bool, stem: str = ""
+) -> RunSummary:
+    """Run the flow, unless the library says that there is nothing to do.
+
+    Raises:
+        SettingsError: What is set can't work, or there won't be this `stem`.
+    """
     from flows.cli.embedded import Prefect, run_catalog
     from flows.runner.settled import cheap_tracks, settled_run
     from flows.runner.setup import prepare
@@ -82,11 +136,19 @@ def run(options: opt.RunOptions, *, fail_under: float = 0.0, as_json: bool) -> R
                 # Surely there is something to do, and while it starts we can prepare.
                 prefect.begin()
             prepared = prepare(settings)
+            _refuse_unmade(stem, settings.separation.stems or prepared.engine.info.sources)
             if refs is not None:
                 known = prepared.known_tracks(library, retry_failed=options.retry_failed)
                 finished = settled_run(refs, prepared, known)
         return finished or run_catalog(
             options, prepared, prefect, fail_under=fail_under, as_json=as_json
+        )
+
+
+def _refuse_unmade(stem: str, made: Sequence[str]) -> None:
+    if stem and stem not in made:
+        raise SettingsError(
+            f"there will be no stem {stem!r}.", remedy=f"There will be {', '.join(made)}."
         )
 
 

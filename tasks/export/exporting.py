@@ -18,9 +18,9 @@ import numpy as np
 from tasks.audio.block_reader import AudioFile, Samples
 from tasks.contracts import BitDepth, TrackReport, Value
 from tasks.errors import SettingsError, StorageError, from_os_error
+from tasks.export.encoding import Format, write_audio
 from tasks.export.naming import Template, fields_of
 from tasks.export.tagging import cover_of, mark_of, read_mark, write_tags
-from tasks.export.writing import Format, write_audio
 from tasks.recording import Library
 
 _BLOCK = 1 << 16

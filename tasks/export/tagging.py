@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.contracts import TrackReport
-from tasks.export.writing import Format
+from tasks.export.encoding import Format
 
 _VORBIS = {"title": "title", "artist": "artist", "album": "album", "genre": "genre"}
 _MP4 = {"title": "\xa9nam", "artist": "\xa9ART", "album": "\xa9alb", "genre": "\xa9gen"}

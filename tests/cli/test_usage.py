@@ -10,7 +10,7 @@ import flows.cli.embedded
 from flows.cli.options import RunOptions
 from flows.cli.separate import read_settings
 from flows.parameters import CatalogSources, RunControl, Separation, TrackSource
-from tests.cli.conftest import Invoke, document, no_prefect
+from tests.cli.conftest import Invoke, document, no_prefect, write_excerpt
 
 WRONG = [
     (["separate"], "SOURCE"),
@@ -118,3 +118,22 @@ def test_no_command_shows_the_help(stemwright: Invoke) -> None:
     result = stemwright()
     assert "separate" in result.output
     assert "stemwright demo" in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--out", "stems", "-o", "{nope} {stem}"], "no field {nope}"),
+        (["-o", "{title} {stem}"], "--out DIR"),
+        (["--two-stems", "vocals"], "--out DIR"),
+        (["--out", "stems", "--two-stems", "vocalz"], "no stem 'vocalz'"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_before_anything_is_separated(
+    stemwright: Invoke, tmp_path: Path, args: list[str], named: str
+) -> None:
+    write_excerpt("costa_lenta", tmp_path / "a.flac")
+    result = stemwright("separate", "a.flac", "--model", "embedded", *args)
+    assert result.exit_code == 2, result.output
+    assert named in " ".join(result.stderr.split())
+    assert not (tmp_path / "library").exists()

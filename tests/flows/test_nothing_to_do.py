@@ -6,10 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import typer
 
 from flows.cli import embedded
+from flows.cli.export import Export
 from flows.cli.options import RunOptions
-from flows.cli.separate import run
+from flows.cli.separate import run, run_and_show
+from tasks.export import ExportForm
 from tests.flows.studio import run_catalog, write_track
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -60,3 +63,16 @@ def test_a_track_that_lost_a_stem_starts_a_run(finished: RunOptions) -> None:
     next(report.parent.glob("vocals.*"), report.with_name("drums.flac")).unlink()
     with pytest.raises(Started):
         run(finished, as_json=True)
+
+
+def test_its_stems_are_put_where_out_says(finished: RunOptions, tmp_path: Path) -> None:
+    export = Export.of(tmp_path / "out", "{title} [{stem}]", ExportForm())
+    for _ in range(2):
+        with pytest.raises(typer.Exit) as ended:
+            run_and_show(finished, as_json=True, export=export)
+        assert ended.value.exit_code == 0
+    (report,) = Path(finished.library).glob("tracks/*/*/report.json")
+    stems = {path.stem for path in report.parent.glob("*.flac")} - {"mixture"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"a [{stem}].flac" for stem in stems
+    }
