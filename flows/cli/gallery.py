@@ -93,5 +93,11 @@ def show(written: Written) -> None:
         f"  {many(written.tracks, 'track')}, {written.pictured:,} with pictures, {sound}; "
         f"{size}{beside}."
     )
+    if written.lost:
+        complain(
+            f"{many(len(written.lost), 'separation')}, {written.lost[0]} first.",
+            "`stemwright separate` on the source makes it anew.",
+            what="files are gone",
+        )
     for folder in written.unreadable[:10]:
         complain(f"{folder}: its report.json can't be read.", what="left out")

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Some milliseconds each afar, a third of one here.
+_LOOKED_AT, _LOOKED_AT_AFAR = 5_000, 100
+
 
 class Library:
     """A library in a local folder or in an object store (any fsspec URL).
@@ -317,6 +320,18 @@ class Library:
         if verdict is not None:
             frame = frame[frame["verdict"] == verdict]
         return frame.sort_values("score", kind="stable", na_position="last")
+
+    def lost_of(self, frame: pd.DataFrame) -> dict[Key, tuple[str, ...]]:
+        """Return which files separations of these rows have lost since they were finished.
+
+        Of a large table only as many are looked at as take a moment.
+        """
+        keys: list[Key] = list(zip(frame["track_id"], frame["separation_id"], strict=True))
+        looked = keys[: _LOOKED_AT if self.is_local else _LOOKED_AT_AFAR]
+        found = {key: self.lost(*key) for key in looked}
+        return {
+            key: (REPORT,) if lost is None else lost for key, lost in found.items() if lost != ()
+        }
 
     def stems(self) -> pd.DataFrame:
         """Return the stems of `tracks()`."""

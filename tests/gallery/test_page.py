@@ -295,3 +295,12 @@ def test_the_demo_ends_with_a_gallery(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out.replace("\n", "")
     assert f"Gallery: {library.url}/gallery.html" in said
     assert "hear a stem:" in said
+
+
+def test_a_separation_that_lost_a_stem_is_told_of(tmp_path: Path) -> None:
+    library = Library(tmp_path / "library")
+    _, lost = put(library, report_of(1)), put(library, report_of(2))
+    folder = Path(library.folder(lost.track_id, lost.separation_id))
+    (folder / "bass.flac").unlink()
+    written = write_gallery(library, tmp_path / "page.html")
+    assert (written.tracks, written.lost) == (2, (str(folder),))

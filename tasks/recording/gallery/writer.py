@@ -61,6 +61,8 @@ class Written(Value):
     side_files: int
     bytes: int
     unreadable: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    """Folders that have lost files; the page says which."""
 
 
 def write_gallery(
@@ -115,6 +117,7 @@ def write_gallery(
         bytes=out.stat().st_size
         + sum((out.parent / name).stat().st_size for name in sides.values()),
         unreadable=tuple(work.unreadable),
+        lost=tuple(library.folder(*key) for key in library.lost_of(frame)),
     )
 
 
