@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from blocks.settings import StemwrightSettings
-from flows.runner.setup import Prepared
+from flows.runner.setup import prepare
 from tasks.contracts import Failure, TrackRef
-from tasks.errors import SourceRefused, StemwrightError
+from tasks.errors import SourceRefused, StemwrightError, WeightsMissing
 from tasks.known_tracks import KnownTracks
 from tasks.outcome import Failed, Skipped
 from tasks.recording import Library
-from tasks.separation.routing import Candidate
+from tasks.separation.routing import Candidate, Route
 
 KEPT = 10_000
 
@@ -50,6 +51,9 @@ class Plan(BaseModel):
     library: str
     model: str
     separation_id: str
+    """Empty where the weights aren't here."""
+    to_fetch: str = ""
+    """The weights that have to be fetched first; empty if they are here."""
     engine: str
     provider: str = "local"
     device: str
@@ -71,20 +75,83 @@ class Plan(BaseModel):
     tracks: list[PlannedTrack] = []
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What a run would work with. Nothing is downloaded to find that out.
+
+    Attributes:
+        settings: What is set.
+        route: The engine, and why that one.
+        model: The model's name.
+        stems: The stems that it makes.
+        accepted_ids: Separations that count as done; none are known without weights.
+        price_usd: What the engine asks for seconds of audio.
+        to_fetch: The weights that would have to be fetched first; empty if they are here.
+    """
+
+    settings: StemwrightSettings
+    route: Route
+    model: str
+    stems: tuple[str, ...]
+    accepted_ids: tuple[str, ...] = ()
+    price_usd: Callable[[float], float] = lambda audio_s: 0.0
+    to_fetch: str = ""
+
+    @classmethod
+    def of(cls, settings: StemwrightSettings) -> Outlook:
+        """Find it out.
+
+        Raises:
+            UnknownModel, WeightsMissing, WeightsRefused, SettingsError: What is set can't work, or
+                not without weights that an offline run can't fetch.
+        """
+        try:
+            prepared = prepare(settings, fetch=False)
+        except WeightsMissing:
+            if settings.engine_options().offline:
+                raise
+            return cls._without_weights(settings)
+        return cls(
+            settings=settings,
+            route=prepared.route,
+            model=prepared.model,
+            stems=tuple(prepared.engine.info.sources),
+            accepted_ids=prepared.accepted_ids,
+            price_usd=lambda audio_s: prepared.engine.price_usd(audio_s, settings.separation),
+        )
+
+    @classmethod
+    def _without_weights(cls, settings: StemwrightSettings) -> Outlook:
+        from tasks.separation.factory import plan_route
+        from tasks.separation.models import list_models
+
+        options = settings.engine_options()
+        name = settings.separation.model
+        stems = {entry.name: entry.stems for entry in list_models(options.models_dir)}
+        return cls(
+            settings=settings,
+            route=plan_route(options),
+            model=name,
+            stems=tuple(stems.get(name, ())),
+            to_fetch=f"the weights of {name}, by the run or `stemwright models fetch {name}`",
+        )
+
+
 def make_plan(
     refs: Iterable[TrackRef | Failure],
-    prepared: Prepared,
+    outlook: Outlook,
     *,
     force: bool = False,
     retry_failed: bool = False,
 ) -> Plan:
     """Look at every track, read none further than its packets, and add up what is ahead."""
-    library, route = Library(prepared.settings.library), prepared.route
-    speed, measured = _speed(library, prepared)
+    library, route = Library(outlook.settings.library), outlook.route
+    speed, measured = _speed(library, outlook)
     plan = Plan(
         library=library.url,
-        model=prepared.model,
-        separation_id=prepared.accepted_ids[0],
+        model=outlook.model,
+        separation_id=outlook.accepted_ids[0] if outlook.accepted_ids else "",
+        to_fetch=outlook.to_fetch,
         engine=route.engine,
         provider=route.provider,
         device=route.device,
@@ -94,8 +161,10 @@ def make_plan(
         speed_measured=measured,
         free_bytes=_free(library),
     )
-    known = prepared.known_tracks(library, force=force, retry_failed=retry_failed)
-    look = _Look(prepared.settings, known)
+    known = KnownTracks(
+        library, library.index(), outlook.accepted_ids, force=force, retry_failed=retry_failed
+    )
+    look = _Look(outlook.settings, known)
     counts: Counter[str] = Counter()
     for ref in refs:
         track = look.at(ref)
@@ -110,8 +179,8 @@ def make_plan(
     plan.already, plan.duplicates = counts["already"], counts["duplicate"]
     plan.refused = counts["refused"]
     plan.estimated_s = plan.audio_s / speed
-    plan.estimated_cost_usd = _cost(plan.audio_s, prepared)
-    plan.estimated_bytes = _bytes(plan.audio_s, prepared)
+    plan.estimated_cost_usd = _cost(plan.audio_s, outlook)
+    plan.estimated_bytes = _bytes(plan.audio_s, outlook)
     return plan
 
 
@@ -173,29 +242,29 @@ class _Look:
             )
 
 
-def _speed(library: Library, prepared: Prepared) -> tuple[float, bool]:
+def _speed(library: Library, outlook: Outlook) -> tuple[float, bool]:
     """Seconds of audio a second: what this library saw of the same model and device, or a guess."""
     frame = library.tracks()
-    here = frame["device"].isin(prepared.route.device.split(","))
-    same = frame[(frame["model"] == prepared.model) & here]
+    here = frame["device"].isin(outlook.route.device.split(","))
+    same = frame[(frame["model"] == outlook.model) & here]
     measured = same["realtime_factor"].dropna()
     if len(measured):
         return float(measured.tail(200).median()), True
-    if prepared.model == "embedded":
+    if outlook.model == "embedded":
         return ASSUMED_SPEED_EMBEDDED, False
-    return ASSUMED_SPEED[prepared.route.engine], False
+    return ASSUMED_SPEED[outlook.route.engine], False
 
 
-def _cost(audio_s: float, prepared: Prepared) -> float | None:
+def _cost(audio_s: float, outlook: Outlook) -> float | None:
     """What the first engine asks for so much audio; None where nobody has said its price."""
-    if prepared.route.engine != "cloud":
+    if outlook.route.engine != "cloud":
         return 0.0
-    return prepared.engine.price_usd(audio_s, prepared.settings.separation) or None
+    return outlook.price_usd(audio_s) or None
 
 
-def _bytes(audio_s: float, prepared: Prepared) -> int:
-    wanted = prepared.settings.separation
-    files = len(wanted.stems or prepared.engine.info.sources) + 1
+def _bytes(audio_s: float, outlook: Outlook) -> int:
+    wanted = outlook.settings.separation
+    files = len(wanted.stems or outlook.stems) + 1
     share = FLAC_SHARE if wanted.format == "flac" else 1.0
     return int(audio_s * 44_100 * 2 * BYTES_A_SAMPLE[wanted.bit_depth] * files * share)
 

@@ -30,15 +30,14 @@ def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
     """
     with errors_shown(as_json):
         from flows.cli.separate import read_settings
-        from flows.planning import make_plan
-        from flows.runner.setup import prepare
+        from flows.planning import Outlook, make_plan
         from tasks.sources import read_catalog
 
-        prepared = prepare(read_settings(options))
-        policy, limit = prepared.settings.ingest_policy(), options.limit or None
+        outlook = Outlook.of(read_settings(options))
+        policy, limit = outlook.settings.ingest_policy(), options.limit or None
         made = make_plan(
             read_catalog(options.sources, policy=policy, limit=limit),
-            prepared,
+            outlook,
             force=options.force,
             retry_failed=options.retry_failed,
         )
@@ -65,6 +64,8 @@ def show(plan: Plan) -> None:
     )
     where = safe(plan.device or plan.provider)
     out.print(f"Engine: {plan.engine} on {where}, model {safe(plan.model)}")
+    if plan.to_fetch:
+        out.print(f"        to be fetched first: {safe(plan.to_fetch)}", soft_wrap=True)
     for reason in plan.reasons:
         out.print(f"        {safe(reason)}")
     if len(plan.engines) > 1:

@@ -77,15 +77,17 @@ def read_settings(
     return settings
 
 
-def prepare(settings: StemwrightSettings) -> Prepared:
+def prepare(settings: StemwrightSettings, *, fetch: bool = True) -> Prepared:
     """Choose and make the engine of a run; nothing is loaded and nobody is asked yet.
+
+    Weights that aren't here are downloaded, if `fetch`.
 
     Raises:
         UnknownModel, WeightsMissing, WeightsRefused, SettingsError: What is set can't work.
     """
     from tasks.separation.factory import make_engine
 
-    engine, route = make_engine(settings.engine_options())
+    engine, route = make_engine(settings.engine_options().model_copy(update={"fetch": fetch}))
     return Prepared(settings, engine, route)
 
 

@@ -38,6 +38,7 @@ class EngineOptions(Value):
         log_retries: Log each wait for a service.
         models_dir: A folder of models; the usual one where None.
         offline: No network: no downloads and no services.
+        fetch: Weights that aren't here are downloaded.
         auto_detect: Off: `auto` doesn't look for a GPU.
         one_device: Use one GPU, where there are several.
         clear_cache_between_jobs: Give the GPU's cached memory back after each track.
@@ -57,6 +58,7 @@ class EngineOptions(Value):
     log_retries: bool = True
     models_dir: Path | None = None
     offline: bool = False
+    fetch: bool = True
     auto_detect: bool = True
     one_device: bool = False
     clear_cache_between_jobs: bool = False
@@ -64,14 +66,14 @@ class EngineOptions(Value):
     local: LocalOptions = LocalOptions()
 
     def find_model(self, *, fetch: bool = True) -> ModelSpec:
-        """Find the model's weights on this machine; `fetch` lets them be downloaded.
+        """Find the model's weights on this machine; `fetch` lets them be downloaded, too.
 
         Raises:
             UnknownModel, WeightsMissing, WeightsRefused: They can't be had.
         """
         from tasks.separation.models import find_model
 
-        offline = self.offline or not fetch
+        offline = self.offline or not (fetch and self.fetch)
         return find_model(self.settings.model, models_dir=self.models_dir, offline=offline)
 
 

@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.separation.loopback_hub import Asked, LoopbackHub, loopback_hub
 from tests.tiny_model import make_tiny_model
@@ -125,4 +127,16 @@ def test_a_hub_that_is_away_is_told_of_with_the_files_to_copy(
     assert said["type"] == "WeightsMissing"
     assert f"htdemucs.yaml, {WEIGHTS}" in said["message"]
     assert "STEMWRIGHT_MODELS" in said["remedy"]
+    assert hub.asked == []
+
+
+def test_a_plan_needs_no_weights_and_fetches_none(hub: LoopbackHub, tmp_path: Path) -> None:
+    song = tmp_path / "song.flac"
+    soundfile.write(song, np.zeros((44_100, 2)), 44_100)
+    library = str(tmp_path / "library")
+    done = hub.command("plan", str(song), "--library", library, "--json", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert (plan["to_separate"], plan["model"], plan["separation_id"]) == (1, "htdemucs", "")
+    assert "models fetch htdemucs" in plan["to_fetch"]
     assert hub.asked == []
