@@ -12,7 +12,8 @@ from rich.text import Text
 
 from flows.cli import options as opt
 from flows.cli.console import Exit, busy, complain, err, errors_shown, out, plain, print_json, safe
-from flows.cli.tables import fitted, many, number
+from flows.cli.tables import fitted, many
+from tasks.wording import number
 
 if TYPE_CHECKING:
     from flows.evaluating import Evaluation, Evaluator, TrackResult

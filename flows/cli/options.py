@@ -29,7 +29,10 @@ Sources = Annotated[
     ),
 ]
 OnlyVerdict = Annotated[
-    Verdict | None, typer.Option("--verdict", help="Only tracks with this verdict.")
+    Verdict | None,
+    typer.Option(
+        "--verdict", help="Only tracks with this verdict: pass (good), review (check), fail (poor)."
+    ),
 ]
 LibraryDir = Annotated[
     str,
