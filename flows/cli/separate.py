@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,7 +59,23 @@ def separate(
     """
     with errors_shown(as_json):
         export = _export_of(target, template, two_stems)
-        run_and_show(options, fail_under=fail_under, as_json=as_json, export=export)
+        wanted = export.form.two_stems if export else ""
+        summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
+        exports = _exports(summary, export) if export else None
+        code = summary.exit_code or (exports.code if exports else Exit.DONE)
+        if as_json:
+            also = {"export": exports.document} if exports else {}
+            print_json(as_document(summary) | also | {"exit_code": code})
+        else:
+            show(summary)
+            if exports:
+                exports.show()
+        raise typer.Exit(code)
+
+
+def as_document(summary: RunSummary) -> dict[str, Any]:
+    """Return what `--json` prints of a run."""
+    return summary.model_dump(mode="json") | {"exit_code": summary.exit_code}
 
 
 def _export_of(target: Path | None, template: str, two_stems: str) -> Export | None:
@@ -76,31 +92,6 @@ def _export_of(target: Path | None, template: str, two_stems: str) -> Export | N
             )
         return None
     return Export.of(target, template, ExportForm(two_stems=two_stems))
-
-
-def run_and_show(
-    options: opt.RunOptions,
-    *,
-    fail_under: float = 0.0,
-    as_json: bool,
-    export: Export | None = None,
-    afterwards: Callable[[RunSummary], None] | None = None,
-) -> None:
-    """Run the flow, print its results, and exit with its code."""
-    wanted = export.form.two_stems if export else ""
-    summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
-    exports = _exports(summary, export) if export else None
-    code = summary.exit_code or (exports.code if exports else Exit.DONE)
-    if as_json:
-        also = {"export": exports.document} if exports else {}
-        print_json(summary.model_dump(mode="json") | also | {"exit_code": code})
-    else:
-        show(summary)
-        if exports:
-            exports.show()
-        if afterwards is not None:
-            afterwards(summary)
-    raise typer.Exit(code)
 
 
 def _exports(summary: RunSummary, export: Export) -> Exports:
@@ -195,6 +186,12 @@ def _refuse_wrong(settings: StemwrightSettings) -> None:
 
 def show(summary: RunSummary) -> None:
     """The quality table, the failures with their reasons, and where everything is."""
+    show_results(summary)
+    show_places(summary)
+
+
+def show_results(summary: RunSummary) -> None:
+    """The quality table, the failures with their reasons, and the sums."""
     from flows.cli.tables import fitted, legend, quality_table
 
     if not summary.found:
@@ -222,13 +219,14 @@ def show(summary: RunSummary) -> None:
     if not summary.done and not summary.failed:
         out.print("Nothing was left to do: every track is in the library already.")
     out.print(f"[bold]{safe(summary.headline)}[/]")
-    show_places(summary)
 
 
 def show_places(summary: RunSummary) -> None:
     """Where what was made is: of one track each stem's path, of many how to find one's."""
     from flows.cli.tables import stem_lines
 
+    if not summary.found:
+        return
     lines = {line.folder: line for line in summary.tracks if line.folder}
     if len(lines) == 1 and (stems := next(iter(lines.values())).stems):
         out.print(f"Stems:\n{stem_lines(stems)}", soft_wrap=True)
