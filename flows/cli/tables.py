@@ -66,7 +66,7 @@ def quality_table(rows: Iterable[TrackRow | TrackLine], width: int) -> Table:
     ranked = wide and any(row.percentile is not None for row in shown)
     numbers: dict[str, Any] = {"justify": "right", "no_wrap": True}
     columns: list[tuple[bool, str, Callable[[Any], str | Text], dict[str, Any]]] = [
-        (True, "track", lambda row: Text(plain(row.label)), {"min_width": 18 if wide else 14}),
+        (True, "track", _track, {"min_width": 18 if wide else 14}),
         (True, "length", lambda row: clock(row.duration_s), numbers),
         (True, "quality", lambda row: quality(row.verdict), {"no_wrap": True}),
         (True, "score", lambda row: score_text(row.score), numbers),
@@ -96,6 +96,11 @@ def stem_lines(stems: Mapping[str, str]) -> str:
     """Return a line a stem: its name and the path of its file."""
     width = max(map(len, stems), default=0)
     return "\n".join(f"  {safe(name):<{width}}  {safe(path)}" for name, path in stems.items())
+
+
+def _track(row: TrackRow | TrackLine) -> Text:
+    """Return what a track is called; where only its file's name told that, it is said."""
+    return Text(plain(row.label)) + Text(" (guessed)" if row.guessed else "", style="dim")
 
 
 def _estimate(row: TrackRow) -> str:

@@ -34,6 +34,7 @@ class TrackLine(BaseModel):
     """The path or URL of each stem's file."""
     title: str = ""
     artist: str = ""
+    guessed: list[str] = []
     genre: str = ""
     duration_s: float | None = None
     engine: str | None = None

@@ -135,6 +135,7 @@ class TrackRow(Row):
     source_damaged_s: MaybeFloat = None
     source_damages: int | None = None
     worst: str = ""
+    guessed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, report: TrackReport) -> TrackRow:

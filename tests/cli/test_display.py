@@ -170,6 +170,14 @@ def test_the_table_fits_and_clips_no_name(width: int) -> None:
     assert "…" not in "".join(lines)
 
 
+def test_what_only_a_file_s_name_told_is_marked() -> None:
+    console = console_of(160, terminal=False)
+    names = {"artist": "Band", "title": "Song"}
+    console.print(quality_table([TrackRow(**names, guessed=tuple(names)), TrackRow(**names)], 160))
+    tracks = [line.split("  ")[0].strip() for line in written(console).splitlines()]
+    assert [name for name in tracks if "Band" in name] == ["Band – Song (guessed)", "Band – Song"]
+
+
 def summary_of(library: Path, lines: list[dict[str, Any]], **counts: int) -> RunSummary:
     return RunSummary(
         library=str(library),

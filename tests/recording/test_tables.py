@@ -50,7 +50,7 @@ SCHEMAS = {
         aliases estimated_si_sdr_low_db:real estimated_si_sdr_high_db:real percentile:real
         robust_z:real population population_size:whole warnings route backend precision batch:whole
         peak_vram_bytes:whole peak_rss_bytes:whole source_promised_s:real source_damaged_s:real
-        source_damages:whole worst
+        source_damages:whole worst guessed
     """,
     "stems": """
         track_id separation_id stem path sha256 bytes:whole duration_s:real silent:flag

@@ -52,6 +52,7 @@ FIELDS = (
     "residual_db",
     "reasons",
     "worst",
+    "guessed",
     "created_at",
 )
 """The columns that the page's table has: a list a row, since names would be most of it."""

@@ -51,7 +51,7 @@ const show = async (row) => {
   byId('list').hidden = true;
   byId('track').hidden = false;
   byId('track-title').textContent = row.title;
-  byId('track-artist').textContent = row.artist || 'Track';
+  byId('track-artist').textContent = row.artist ? row.artist + guessed(row) : 'Track';
   byId('track-facts').replaceChildren(...facts(row));
   const [before, after] = table.beside(row.track_id);
   byId('previous-track').disabled = !before;

@@ -110,7 +110,7 @@ class Table {
     return el('tr', { 'data-track': row.track_id },
       el('th', { scope: 'row', class: 'c-title' },
         el('a', { href: `#/${row.track_id}` }, row.title),
-        row.artist ? el('span', { class: 'artist' }, row.artist) : ''),
+        row.artist ? el('span', { class: 'artist' }, row.artist + guessed(row)) : ''),
       el('td', { class: 'c-genre' }, row.genre || NONE),
       el('td', { class: 'c-model' }, row.model),
       el('td', { class: 'c-length number' }, row.duration_s === null ? NONE : clock(row.duration_s)),

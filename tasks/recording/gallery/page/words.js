@@ -30,6 +30,9 @@ const clock = (seconds) => {
 
 const words = (code) => code.replaceAll('_', ' ').replace(/\bsdr\b/, 'SDR');
 
+// Where only a file's name told artist and title.
+const guessed = (row) => (row.guessed.length ? ' (guessed)' : '');
+
 // The worst thing heard, or from before that was known the codes.
 const why = (row) => row.worst || row.reasons.slice(0, 2).map(words).join(', ');
 
