@@ -120,7 +120,7 @@ def next_steps(summary: RunSummary) -> None:
         return
     out.print("\n[bold]Next[/]")
     for what, how in (
-        ("look, listen:", "open the gallery in a browser; it needs no network"),
+        ("look, listen:", f"stemwright gallery --open --library {summary.library}"),
         ("hear a stem:", f"{folder}/vocals.flac"),
         ("your music:", "stemwright separate ~/Music/album  (fetches htdemucs once, 84 MB)"),
         ("the table:", f"stemwright reports --library {summary.library}"),

@@ -26,6 +26,8 @@ PARTS = {
 def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
     """Show what `separate` would do with the same arguments: tracks, engine, time, disk, cost.
 
+    A SOURCE is what it is for `separate`. Nothing is changed.
+
     Example: stemwright plan ~/Music/album --library ./library
     """
     with errors_shown(as_json):

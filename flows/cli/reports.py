@@ -51,7 +51,7 @@ def reports(
     The percentile says how many in a hundred of the library's own tracks of that model and genre
     score lower; `stemwright review` brings it up to date.
 
-    Example: stemwright reports --library ./library --verdict review --csv review.csv
+    Example: stemwright reports --verdict review --csv review.csv
     """
     from flows.reviewing import with_standings
 

@@ -52,6 +52,9 @@ def separate(
 ) -> None:
     """Separate tracks into stems, check them, score them, and write a report for each.
 
+    A SOURCE is a file, a folder, an http(s) URL that yt-dlp can fetch, an object-store URL, a
+    catalog (.csv .parquet .jsonl .txt .m3u), or - for one source a line on stdin.
+
     Tracks that are finished already are skipped, so the same command resumes a run. With --out
     the stems are in that folder, too, under readable names, as `export` puts them there.
 

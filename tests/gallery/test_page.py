@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import webbrowser
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,35 @@ def test_the_command_says_what_it_wrote(stemwright: Invoke, library: Library) ->
     said = stemwright("gallery", "--library", library.url, "--verdict", "fail", "--out", "f.html")
     assert re.search(r"1 track, 1 with pictures, with audio; \d", said.stdout)
     assert "f.html" in said.stdout
+
+
+@pytest.fixture
+def browser_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A browser that writes down what it is to show; returns where."""
+    seen, program = tmp_path / "seen", tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" > "{seen}"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(webbrowser, "_browsers", {})
+    monkeypatch.setattr(webbrowser, "_tryorder", [])
+    webbrowser.register("ours", None, webbrowser.GenericBrowser([str(program), "%s"]))
+    return seen
+
+
+def test_open_shows_the_page_in_a_browser(
+    stemwright: Invoke, library: Library, browser_of_ours: Path
+) -> None:
+    made = stemwright("gallery", "--library", library.url, "--out", "a b.html", "--open", "--json")
+    assert browser_of_ours.read_text() == Path(document(made)["path"]).as_uri()
+
+
+def test_without_a_browser_the_page_is_there_all_the_same(
+    stemwright: Invoke, library: Library, browser_of_ours: Path
+) -> None:
+    browser_of_ours.with_name("browser").unlink()
+    made = stemwright("gallery", "--library", library.url, "--out", "g.html", "--open")
+    assert made.exit_code == 0
+    assert "no browser: " in made.stderr
+    assert Path("g.html").is_file()
 
 
 def test_the_page_is_in_the_library_by_default(stemwright: Invoke, tmp_path: Path) -> None:
