@@ -51,6 +51,7 @@ benchmark: $(READY) ## measure: memory, speed, the pipeline's own cost, waiting 
 	$(BIN)/python -m tests.benchmarks.polling
 	$(BIN)/python -m tests.benchmarks.catalog_cost
 	$(BIN)/python -m tests.benchmarks.quality.cost
+	$(BIN)/python -m tests.benchmarks.readme
 	$(MAKE) benchmark-quality
 
 benchmark-separation: $(READY) ## full-size HTDemucs beside stock demucs and peers, in speed and memory, and on a GPU if there is one; hours

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.markdown import escaped, rounded
+from flows.markdown import escaped
 from flows.reviewing import Drift, ReviewSummary
+from tasks.heard import why
 from tasks.quality.drift import Shift
+from tasks.wording import number, quality_word, score_text
 
 ROWS = 500
 LISTED = 20
@@ -38,9 +40,9 @@ def review_page(summary: ReviewSummary) -> str:
         lines.append("Too few reports on one side to compare the two.")
     lines += ["", f"## Flagged: {summary.flagged_count:,}", ""]
     lines += [
-        f"- **{track.verdict}** {escaped(track.label)}"
-        + (f" (was {track.was})" if track.was and track.was != track.verdict else "")
-        + f": {', '.join(track.reasons) or 'no reason given'}"
+        f"- **{quality_word(track.verdict)}** {escaped(track.label)}"
+        + (f" (was {quality_word(track.was)})" if track.was not in ("", track.verdict) else "")
+        + f": {escaped(why(track)) or 'no reason given'}"
         for track in summary.flagged[:LISTED]
     ]
     lines += ["", f"## Unusual stems: {summary.atypical_count:,}", ""]
@@ -80,12 +82,12 @@ def flagged_rows(summary: ReviewSummary) -> list[dict[str, Any]]:
             "track": track.label,
             "model": track.model,
             "genre": track.genre,
-            "verdict": track.verdict,
-            "was": track.was,
-            "score": rounded(track.score, 2),
-            "percentile": rounded(track.percentile, 0),
+            "quality": quality_word(track.verdict),
+            "was": quality_word(track.was) if track.was else "",
+            "score": score_text(track.score, none=""),
+            "percentile": number(track.percentile, 0, none=""),
             "of": track.population,
-            "why": ", ".join(track.reasons),
+            "worst heard": why(track),
         }
         for track in summary.flagged[:ROWS]
     ]

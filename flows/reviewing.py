@@ -88,6 +88,7 @@ class Flagged(_Reviewed):
     percentile: float | None
     population: str
     reasons: tuple[str, ...]
+    worst: str = ""
 
 
 class Atypical(_Reviewed):
@@ -241,6 +242,7 @@ def _list_flagged(
                 percentile=row["percentile"],
                 population=row["population"],
                 reasons=tuple(json.loads(track["reasons"] or "[]")),
+                worst=track.get("worst") or "",
             )
         )
 

@@ -27,16 +27,19 @@ def _label(track: TrackSource) -> str:
     import os.path
     from pathlib import Path
 
+    from tasks.sources.guessing import with_guess
     from tasks.sources.tags import read_tags
 
     try:
         path = path_of(track.source)
     except ValueError:
         path = ""
-    tags = read_tags(Path(path)) if os.path.isfile(path) else None  # noqa: PTH113  # a name may be too long
-    title = track.title or (tags.title if tags else "")
-    artist = track.artist or (tags.artist if tags else "")
-    return track_label(artist, title, track.source)
+    if not os.path.isfile(path):  # noqa: PTH113  # a name may be too long
+        return track_label(track.artist, track.title, track.source)
+    own = read_tags(Path(path))
+    ref = TrackRef(source=track.source, kind="file", title=track.title, artist=track.artist)
+    tags = with_guess(own, ref, own)
+    return track_label(track.artist or tags.artist, track.title or tags.title, track.source)
 
 
 @flow(

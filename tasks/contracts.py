@@ -405,7 +405,10 @@ class TrackRef(Value):
 
 
 class Tags(Value):
-    """What a file's own tags, or the page that it came from, say of it."""
+    """What a file's own tags, or the page that it came from, say of it.
+
+    `guessed` names the fields that only the file's name told.
+    """
 
     title: str = ""
     artist: str = ""
@@ -413,6 +416,7 @@ class Tags(Value):
     genre: str = ""
     isrc: str = ""
     extra: dict[str, str] = {}
+    guessed: tuple[str, ...] = ()
 
 
 class SourceAudio(Value):
@@ -639,7 +643,10 @@ class Run(Value):
 
 
 class TrackReport(Value):
-    """`report.json`: all that is known of one separation. Paths are relative to its folder."""
+    """`report.json`: all that is known of one separation. Paths are relative to its folder.
+
+    `guessed` names those of its fields that only the file's name told.
+    """
 
     schema_version: int = 1
     track_id: str
@@ -653,6 +660,7 @@ class TrackReport(Value):
     genre: str = ""
     isrc: str = ""
     extra: dict[str, str] = {}
+    guessed: tuple[str, ...] = ()
     duration_s: float
     mixture: Mixture
     settings: SeparationSettings

@@ -217,6 +217,7 @@ def report(
         genre=given.genre,
         isrc=ref.isrc or tags.isrc,
         extra=tags.extra | ref.extra,
+        guessed=tags.guessed,
         duration_s=given.mixture.duration_s,
         mixture=given.mixture,
         settings=settings,

@@ -52,7 +52,6 @@ app = typer.Typer(
     help="Separate a catalog of music into stems, and know how good each separation is.",
     epilog="Start with: [bold]stemwright demo[/]",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},

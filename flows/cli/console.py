@@ -21,7 +21,7 @@ from tasks.paths import readable
 from tasks.plugins import load_plugins
 
 # Without a terminal there is no width to keep to, and a table that wraps reads badly in a log.
-PIPED_WIDTH = 160
+PIPED_WIDTH = 180
 
 # Control characters and what turns the direction of text: a file's name or title
 # is another's text, and must not steer our terminal.

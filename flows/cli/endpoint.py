@@ -37,7 +37,7 @@ KeysFile = Annotated[
     typer.Option(
         "--keys-file",
         metavar="FILE",
-        help="A key a line, read again when it changes; or STEMWRIGHT_ENDPOINT_KEYS.",
+        help="A key a line, read again when it changes.",
     ),
 ]
 PublicUrl = Annotated[

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from flows.cli import options as opt
 from flows.cli.console import Exit, busy, complain, err, errors_shown, out, plain, print_json, safe
-from flows.cli.tables import fitted, many, number
+from flows.cli.tables import fitted, many
+from tasks.wording import number
 
 if TYPE_CHECKING:
     from flows.evaluating import Evaluation, Evaluator, TrackResult
@@ -26,8 +27,6 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="MIXTURES_WITH_STEMS",
-            help="A folder of tracks as MUSDB18-HQ has them: each a folder with mixture and the "
-            "reference stems (drums, bass, other, vocals) as .wav or .flac.",
             show_default=False,
         ),
     ],
@@ -48,8 +47,13 @@ def evaluate(
     offline: opt.Offline = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Separate mixtures whose reference stems are known, and say how good stems are: SI-SDR, and
-    SDR as museval defines it; and how well the score, which doesn't know them, agreed.
+    """Separate mixtures whose reference stems are known, and say how good stems and score are.
+
+    Stems are judged by SI-SDR, and by SDR as museval defines it; the score, which doesn't know the
+    reference stems, by how well it agreed.
+
+    MIXTURES_WITH_STEMS is a folder of tracks as MUSDB18-HQ has them: each a folder with mixture and
+    the reference stems (drums, bass, other, vocals) as .wav or .flac.
 
     Example: stemwright evaluate ~/musdb18hq/test --model htdemucs
     """

@@ -52,13 +52,16 @@ def gallery(
             "auto: previews while they are under 32 MB, else links.",
         ),
     ] = "auto",
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Show the page in the web browser of this machine.")
+    ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Write a page with every track's waveforms, spectrograms and stems, to see and to hear.
 
     It opens from the disk and needs no network. Newest report of each track, worst first.
 
-    Example: stemwright gallery --library ./library --verdict review --out review.html
+    Example: stemwright gallery --verdict review --out review.html
     """
     from tasks.recording.gallery import GalleryOptions, write_gallery
 
@@ -71,6 +74,16 @@ def gallery(
         print_json(written.model_dump(mode="json") | {"library": place.url})
     else:
         show(written)
+    if open_it:
+        show_in_browser(written.path)
+
+
+def show_in_browser(page: Path) -> None:
+    """Open the page where there is a browser; where there is none, say so: the page is written."""
+    import webbrowser
+
+    if not webbrowser.open(page.as_uri()):
+        complain(f"{page} wasn't opened.", "Open it in a browser of yours.", what="no browser")
 
 
 @contextmanager

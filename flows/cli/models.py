@@ -37,7 +37,10 @@ app = typer.Typer(
     help="Separation models: where weights are, their hashes, licence, what is missing.",
     no_args_is_help=True,
 )
-Name = Annotated[str, typer.Argument(metavar="NAME", help="For example htdemucs.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=opt.model_names)]
+NameOrAll = Annotated[
+    str, typer.Argument(metavar="[NAME]", autocompletion=opt.model_names, show_default=False)
+]
 
 
 def _folder(models_dir: str) -> Path | None:
@@ -158,7 +161,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A demucs checkpoint (.th).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
     name: Annotated[str, typer.Option("--name", help="What to call the model.")] = "",
     models_dir: opt.ModelsDir = "",
     trust: Annotated[
@@ -166,11 +169,11 @@ def import_(
     ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Convert a pickled demucs checkpoint to safetensors in the models folder.
+    """Convert a pickled demucs checkpoint (.th) to safetensors in the models folder.
 
     One that demucs published needs no --trust; lying in the models folder, not even this command.
 
-    Example: stemwright models import 955717e8-8726e21a.th --trust --models-dir ./models
+    Example: stemwright models import mine.th --trust --models-dir ./models
     """
     from tasks.errors import SettingsError
     from tasks.separation.models import import_checkpoint, models_folder
@@ -191,13 +194,13 @@ def import_(
 
 @app.command()
 def verify(
-    name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="One model; all that are here without it.")
-    ] = "",
+    name: NameOrAll = "",
     models_dir: opt.ModelsDir = "",
     as_json: opt.AsJson = False,
 ) -> None:
-    """Read weights through and check their hashes. Exits with 1 if something is wrong.
+    """Read weights through and check their hashes: one model's, or all that are here.
+
+    Exits with 1 if something is wrong.
 
     Example: stemwright models verify embedded
     """

@@ -19,17 +19,24 @@ if TYPE_CHECKING:
     from tasks.recording import Library
 
 
+def model_names(incomplete: str) -> list[str]:
+    """Return the models whose names begin so, for a shell that completes words."""
+    from tasks.separation.models import list_models
+
+    return [model.name for model in list_models() if model.name.startswith(incomplete)]
+
+
 Sources = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SOURCE",
-        help="A file, a folder, an http(s) URL that yt-dlp can fetch, an object-store URL, "
-        "a catalog (.csv .parquet .jsonl .txt .m3u), or - for one source a line on stdin.",
-        show_default=False,
-    ),
+    # What it may be stands in the command's own words: with click 8.5 Typer shows no more than its
+    # name.
+    typer.Argument(metavar="SOURCE...", show_default=False),
 ]
 OnlyVerdict = Annotated[
-    Verdict | None, typer.Option("--verdict", help="Only tracks with this verdict.")
+    Verdict | None,
+    typer.Option(
+        "--verdict", help="Only tracks with this verdict: pass (good), review (check), fail (poor)."
+    ),
 ]
 LibraryDir = Annotated[
     str,
@@ -51,6 +58,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
+        autocompletion=model_names,
         help=r"See `stemwright models list`. \[default: htdemucs]",
         show_default=False,
     ),
@@ -63,10 +71,20 @@ Stems = Annotated[
     str, typer.Option("--stems", metavar="NAMES", help="Keep only these, e.g. vocals,drums.")
 ]
 ProviderChoice = Annotated[
-    Provider | None, typer.Option("--provider", help=r"The engine. \[default: auto]")
+    Provider | None,
+    typer.Option(
+        "--provider",
+        metavar="ENGINE",
+        help=r"auto, local_gpu, cloud or local_cpu. \[default: auto]",
+    ),
 ]
 WorkloadChoice = Annotated[
-    Workload | None, typer.Option("--workload", help="What matters when choosing the engine.")
+    Workload | None,
+    typer.Option(
+        "--workload",
+        metavar="NAME",
+        help="What matters when choosing the engine: realtime, batch, development or budget.",
+    ),
 ]
 Deadline = Annotated[
     float,

@@ -26,6 +26,8 @@ PARTS = {
 def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
     """Show what `separate` would do with the same arguments: tracks, engine, time, disk, cost.
 
+    A SOURCE is what it is for `separate`. Nothing is changed.
+
     Example: stemwright plan ~/Music/album --library ./library
     """
     with errors_shown(as_json):
@@ -49,7 +51,8 @@ def plan(options: opt.RunOptions, as_json: opt.AsJson = False) -> None:
 
 def show(plan: Plan) -> None:
     """What is ahead: a line a track, then the sums."""
-    from flows.cli.tables import length, many
+    from flows.cli.tables import many
+    from tasks.wording import clock
 
     if not plan.found:
         out.print("No tracks found.")
@@ -75,7 +78,7 @@ def show(plan: Plan) -> None:
         out.print(f"  {PARTS[engine.part]:<16} {safe(engine.name)}[dim]{escape(why)}[/]")
     basis = "as measured in this library" if plan.speed_measured else "assumed, not measured yet"
     out.print(
-        f"Time:   about {length(plan.estimated_s)} for {length(plan.audio_s)} of audio "
+        f"Time:   about {clock(plan.estimated_s)} for {clock(plan.audio_s)} of audio "
         f"({plan.speed:.1f}× real time, {basis})"
     )
     free = "" if plan.free_bytes is None else f" ({plan.free_bytes / 1e9:.1f} GB free)"

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 from rich.table import Column, Table
 
 from flows.cli.console import err, plain, safe
-from flows.cli.tables import COLOUR, NARROW, few, length
+from flows.cli.tables import COLOUR, NARROW
 from flows.runner.progress import ProgressTracker
 from tasks.events import (
     Event,
@@ -18,8 +18,10 @@ from tasks.events import (
     StageEntered,
     TrackEnded,
 )
+from tasks.heard import worst_fault
 from tasks.outcome import Done, Duplicate, Failed, Skipped
 from tasks.run_context import TrackState
+from tasks.wording import clock, quality_word, score_text
 
 DOING = {
     "ingest": "fetching",
@@ -43,12 +45,12 @@ def pace(tracker: ProgressTracker) -> list[str]:
     if speed := tracker.speed:
         said.append(f"{speed:.1f}× real time")
     if (left := tracker.left_s) is not None and tracker.total != tracker.ended:
-        said.append(f"{length(left)} left")
+        said.append(f"{clock(left)} left")
     return said
 
 
 def ending(track: TrackState, *, reasons: bool = True) -> str:
-    """Return how a track ended, in a line; with the reasons of its verdict, or without."""
+    """Return how a track ended, in a line; with the worst of its faults, or without."""
     match track.outcome:
         case Failed(failure):
             return f"failed in {failure.stage}: {failure.message} {failure.remedy}".rstrip()
@@ -58,9 +60,10 @@ def ending(track: TrackState, *, reasons: bool = True) -> str:
             return "already done"
         case Done(report):
             quality = report.quality
-            score = "" if quality.score is None else f" {quality.score:.2f}"
-            why = f" ({few(list(quality.reasons))})" if quality.reasons and reasons else ""
-            return f"{quality.verdict}{score}, {report.realtime_factor:.1f}× real time{why}"
+            how = f"{quality_word(quality.verdict)} {score_text(quality.score, none='')}".rstrip()
+            worst = worst_fault(quality.every_detail).rstrip(".") if reasons else ""
+            why = f" ({worst})" if worst else ""
+            return f"{how}, {report.realtime_factor:.1f}× real time{why}"
         case _:
             return "interrupted"
 

@@ -10,11 +10,22 @@ import typer
 
 from flows.cli import options as opt
 from flows.cli.console import err, errors_shown, out, print_json, safe
-from flows.cli.tables import COLOUR, fitted, many, quality_table, rows_of
+from flows.cli.tables import (
+    fitted,
+    legend,
+    many,
+    quality,
+    quality_table,
+    rows_of,
+    stem_lines,
+)
 from tasks.errors import SettingsError
+from tasks.wording import QUALITY
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tasks.recording import Library
 
 
 def reports(
@@ -30,6 +41,9 @@ def reports(
     failures: Annotated[
         bool, typer.Option("--failures", help="The failed attempts instead of the reports.")
     ] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Where each track's stems are, instead of the table.")
+    ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the quality table: the newest report of each track, worst first.
@@ -37,7 +51,7 @@ def reports(
     The percentile says how many in a hundred of the library's own tracks of that model and genre
     score lower; `stemwright review` brings it up to date.
 
-    Example: stemwright reports --library ./library --verdict review --csv review.csv
+    Example: stemwright reports --verdict review --csv review.csv
     """
     from flows.reviewing import with_standings
 
@@ -46,14 +60,21 @@ def reports(
         if rebuild:
             err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
         frame = place.failures() if failures else with_standings(place, place.newest(verdict))
+        if not failures:
+            keys = zip(frame["track_id"], frame["separation_id"], strict=True)
+            frame = frame.assign(folder=[place.folder(*key) for key in keys])
         if csv is not None:
             _write(frame, csv)
         rows = rows_of(frame)
+        if not failures and (paths or as_json):
+            _add_stems(rows, place)
         if as_json:
             name = "failures" if failures else "tracks"
             print_json({"library": place.url, "count": len(rows), name: rows})
         elif failures:
             _show_failures(rows, place.url)
+        elif paths:
+            _show_paths(rows, place.url)
         else:
             _show(rows, place.url, verdict)
         if csv is not None:
@@ -69,6 +90,13 @@ def _write(frame: pd.DataFrame, csv: Path) -> None:
         ) from error
 
 
+def _add_stems(rows: list[dict[str, Any]], library: Library) -> None:
+    """Add `stems` to the rows: the path or URL of each stem's file, by its name."""
+    places = library.stem_places({row["track_id"] for row in rows})
+    for row in rows:
+        row["stems"] = places.get((row["track_id"], row["separation_id"]), {})
+
+
 def _show(rows: list[dict[str, Any]], library: str, verdict: str | None) -> None:
     from tasks.recording import TrackRow
 
@@ -77,9 +105,20 @@ def _show(rows: list[dict[str, Any]], library: str, verdict: str | None) -> None
         out.print(f"No reports{what} in {safe(library)}.")
         return
     out.print(fitted(quality_table(map(TrackRow.read, rows), out.width), out))
+    out.print(legend(out.width))
     verdicts = Counter(row["verdict"] for row in rows)
-    sums = ", ".join(f"{verdicts[name]:,} {name}" for name in COLOUR if verdicts[name])
-    out.print(f"{many(len(rows), 'track')} in {safe(library)}: {sums}.")
+    sums = [f"{verdicts[name]:,} {word}" for name, word in QUALITY.items() if verdicts[name]]
+    out.print(f"{many(len(rows), 'track')} in {safe(library)}: {', '.join(sums)}.")
+
+
+def _show_paths(rows: list[dict[str, Any]], library: str) -> None:
+    from tasks.recording import TrackRow
+
+    if not rows:
+        out.print(f"No reports in {safe(library)}.")
+    for row in rows:
+        out.print(f"{safe(TrackRow.read(row).label)}: {quality(row['verdict'])}", soft_wrap=True)
+        out.print(stem_lines(row["stems"]), soft_wrap=True)
 
 
 def _show_failures(rows: list[dict[str, Any]], library: str) -> None:

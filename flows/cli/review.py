@@ -12,7 +12,9 @@ from rich.text import Text
 
 from flows.cli import options as opt
 from flows.cli.console import busy, err, errors_shown, out, plain, print_json, safe
-from flows.cli.tables import COLOUR, few, fitted, many, number
+from flows.cli.tables import fitted, many, quality
+from tasks.heard import why
+from tasks.wording import number, score_text
 
 if TYPE_CHECKING:
     from flows.reviewing import ReviewSummary
@@ -121,16 +123,16 @@ def _show_flagged(summary: ReviewSummary) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("flagged", overflow="fold", min_width=18)
-    for column in ("verdict", "score", "percentile"):
+    for column in ("quality", "score", "percentile"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column("worst heard", overflow="fold")
     for track in summary.flagged[:SHOWN]:
         table.add_row(
             Text(plain(track.label)),
-            f"[{COLOUR.get(track.verdict, 'dim')}]{track.verdict}[/]",
-            number(track.score, 2),
+            quality(track.verdict),
+            score_text(track.score),
             number(track.percentile, 0),
-            plain(few(list(track.reasons))),
+            Text(plain(why(track))),
         )
     out.print(fitted(table, out))
     if summary.flagged_count > SHOWN:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from blocks.settings import StemwrightSettings
     from flows.cli.export import Export, Exports
     from flows.runner.summary import RunSummary, TrackLine
-    from tasks.recording import TrackRow
 
 SHOWN = 50
 """Rows of a table on the terminal; the library has them all."""
@@ -53,6 +52,9 @@ def separate(
 ) -> None:
     """Separate tracks into stems, check them, score them, and write a report for each.
 
+    A SOURCE is a file, a folder, an http(s) URL that yt-dlp can fetch, an object-store URL, a
+    catalog (.csv .parquet .jsonl .txt .m3u), or - for one source a line on stdin.
+
     Tracks that are finished already are skipped, so the same command resumes a run. With --out
     the stems are in that folder, too, under readable names, as `export` puts them there.
 
@@ -60,7 +62,23 @@ def separate(
     """
     with errors_shown(as_json):
         export = _export_of(target, template, two_stems)
-        run_and_show(options, fail_under=fail_under, as_json=as_json, export=export)
+        wanted = export.form.two_stems if export else ""
+        summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
+        exports = _exports(summary, export) if export else None
+        code = summary.exit_code or (exports.code if exports else Exit.DONE)
+        if as_json:
+            also = {"export": exports.document} if exports else {}
+            print_json(as_document(summary) | also | {"exit_code": code})
+        else:
+            show(summary)
+            if exports:
+                exports.show()
+        raise typer.Exit(code)
+
+
+def as_document(summary: RunSummary) -> dict[str, Any]:
+    """Return what `--json` prints of a run."""
+    return summary.model_dump(mode="json") | {"exit_code": summary.exit_code}
 
 
 def _export_of(target: Path | None, template: str, two_stems: str) -> Export | None:
@@ -77,31 +95,6 @@ def _export_of(target: Path | None, template: str, two_stems: str) -> Export | N
             )
         return None
     return Export.of(target, template, ExportForm(two_stems=two_stems))
-
-
-def run_and_show(
-    options: opt.RunOptions,
-    *,
-    fail_under: float = 0.0,
-    as_json: bool,
-    export: Export | None = None,
-    afterwards: Callable[[RunSummary], None] | None = None,
-) -> None:
-    """Run the flow, print its results, and exit with its code."""
-    wanted = export.form.two_stems if export else ""
-    summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
-    exports = _exports(summary, export) if export else None
-    code = summary.exit_code or (exports.code if exports else Exit.DONE)
-    if as_json:
-        also = {"export": exports.document} if exports else {}
-        print_json(summary.model_dump(mode="json") | also | {"exit_code": code})
-    else:
-        show(summary)
-        if exports:
-            exports.show()
-        if afterwards is not None:
-            afterwards(summary)
-    raise typer.Exit(code)
 
 
 def _exports(summary: RunSummary, export: Export) -> Exports:
@@ -124,6 +117,7 @@ def run(
     from flows.cli.embedded import Prefect, run_catalog
     from flows.runner.settled import cheap_tracks, settled_run
     from flows.runner.setup import prepare
+    from flows.runner.summary import with_known
     from tasks.recording import Library
 
     finished: RunSummary | None = None
@@ -140,9 +134,10 @@ def run(
             if refs is not None:
                 known = prepared.known_tracks(library, retry_failed=options.retry_failed)
                 finished = settled_run(refs, prepared, known)
-        return finished or run_catalog(
+        summary = finished or run_catalog(
             options, prepared, prefect, fail_under=fail_under, as_json=as_json
         )
+    return with_known(summary, library)
 
 
 def _refuse_unmade(stem: str, made: Sequence[str]) -> None:
@@ -194,7 +189,13 @@ def _refuse_wrong(settings: StemwrightSettings) -> None:
 
 def show(summary: RunSummary) -> None:
     """The quality table, the failures with their reasons, and where everything is."""
-    from flows.cli.tables import fitted, quality_table
+    show_results(summary)
+    show_places(summary)
+
+
+def show_results(summary: RunSummary) -> None:
+    """The quality table, the failures with their reasons, and the sums."""
+    from flows.cli.tables import fitted, legend, quality_table
 
     if not summary.found:
         out.print("No tracks found.")
@@ -202,6 +203,7 @@ def show(summary: RunSummary) -> None:
     rows, more = _rows(summary)
     if rows:
         out.print(fitted(quality_table(rows, out.width), out))
+        out.print(legend(out.width))
     if more:
         where = safe(summary.library)
         out.print(f"… and {more:,} more: stemwright reports --library {where}\n", soft_wrap=True)
@@ -220,30 +222,36 @@ def show(summary: RunSummary) -> None:
     if not summary.done and not summary.failed:
         out.print("Nothing was left to do: every track is in the library already.")
     out.print(f"[bold]{safe(summary.headline)}[/]")
-    made = {line.separation_id for line in summary.tracks} - {None} or {summary.separation_id}
-    # Engines that take over make separations of other names.
-    name = made.pop() if len(made) == 1 else "SEPARATION_ID"
-    folder = f"{summary.library}/tracks/TRACK_ID/{name}"
-    out.print(f"Stems:   {safe(folder)}", soft_wrap=True)
+
+
+def show_places(summary: RunSummary) -> None:
+    """Where what was made is: of one track each stem's path, of many how to find one's."""
+    from flows.cli.tables import stem_lines
+
+    if not summary.found:
+        return
+    lines = {line.folder: line for line in summary.tracks if line.folder}
+    if len(lines) == 1 and (stems := next(iter(lines.values())).stems):
+        out.print(f"Stems:\n{stem_lines(stems)}", soft_wrap=True)
+    elif lines:
+        made = {line.separation_id for line in lines.values()}
+        # Engines that take over make separations of other names.
+        name = made.pop() if len(made) == 1 else "SEPARATION_ID"
+        where = safe(summary.library)
+        out.print(f"Stems:   {where}/tracks/TRACK_ID/{name}", soft_wrap=True)
+        out.print(
+            f"         each track's: stemwright reports --paths --library {where}", soft_wrap=True
+        )
     out.print(f"Tables:  {safe(summary.library)}/reports", soft_wrap=True)
 
 
-def _rows(summary: RunSummary) -> tuple[list[TrackRow | TrackLine], int]:
-    """The table's rows: what this run made, then what was there already; and how many are left out.
-
-    What was there is read from the library, once a track, however many sources named it.
-    """
-    from tasks.recording import Library, TrackRow
-
+def _rows(summary: RunSummary) -> tuple[list[TrackLine], int]:
+    """The table's rows: what this run made, then what was there already, once a track however many
+    sources named it; and how many are left out."""
     made = [line for line in summary.tracks if line.status == "done"]
-    shown: list[TrackRow | TrackLine] = [*made[:SHOWN]]
-    left_out = max(0, len(made) - SHOWN) + max(0, summary.done - len(made))
-    mine = {(line.track_id, line.separation_id) for line in made}
-    wanted = {(line.track_id, line.separation_id) for line in summary.tracks} - mine
-    room = SHOWN - len(shown)
-    if not wanted or not room:
-        return shown, left_out
-    frame = Library(summary.library).tracks()
-    present = frame[frame.set_index(["track_id", "separation_id"]).index.isin(wanted)]
-    shown += [TrackRow.read(row) for row in present.head(room).to_dict("records")]
-    return shown, left_out + max(0, len(present) - room)
+    mine = {line.folder for line in made}
+    there = {line.folder: line for line in reversed(summary.tracks) if line.verdict}
+    present = [line for folder, line in reversed(there.items()) if folder not in mine]
+    rows = [*made, *present]
+    unlisted = max(0, summary.done - len(made))
+    return rows[:SHOWN], max(0, len(rows) - SHOWN) + unlisted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,7 +11,19 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.console import CRAMPED, plain
+from flows.cli.console import CRAMPED, plain, safe
+from tasks.heard import why
+from tasks.wording import (
+    QUALITY_EXPLAINED,
+    RESIDUAL_EXPLAINED,
+    SCORE_EXPLAINED,
+    SI_SDR_EXPLAINED,
+    clock,
+    estimate_text,
+    number,
+    quality_word,
+    score_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +54,7 @@ def fitted(table: Table, console: Console) -> Table | Group:
 
 
 def quality_table(rows: Iterable[TrackRow | TrackLine], width: int) -> Table:
-    """Return a row a track: verdict, score and its percentile, the estimated SI-SDR, and why.
+    """Return a row a track: how good it is, score and percentile, the estimated SI-SDR, and why.
 
     Args:
         rows: Rows of `reports/tracks`, or of a run's summary.
@@ -54,17 +66,17 @@ def quality_table(rows: Iterable[TrackRow | TrackLine], width: int) -> Table:
     ranked = wide and any(row.percentile is not None for row in shown)
     numbers: dict[str, Any] = {"justify": "right", "no_wrap": True}
     columns: list[tuple[bool, str, Callable[[Any], str | Text], dict[str, Any]]] = [
-        (True, "track", lambda row: Text(plain(row.label)), {"min_width": 18 if wide else 14}),
-        (True, "length", lambda row: length(row.duration_s), numbers),
-        (True, "verdict", _verdict, {"no_wrap": True}),
-        (True, "score", lambda row: number(row.score, 2), numbers),
+        (True, "track", _track, {"min_width": 18 if wide else 14}),
+        (True, "length", lambda row: clock(row.duration_s), numbers),
+        (True, "quality", lambda row: quality(row.verdict), {"no_wrap": True}),
+        (True, "score", lambda row: score_text(row.score), numbers),
         (ranked, "percentile", lambda row: number(row.percentile, 0), numbers),
         (wide, "est. SI-SDR", _estimate, numbers),
         (wide, "residual", lambda row: number(row.residual_db, 1, " dB"), numbers),
         (True, "speed", lambda row: number(row.realtime_factor, 1, "×"), numbers),
         (services, "by", lambda row: plain(row.provider or "–"), {"no_wrap": True}),
         (services, "cost", lambda row: f"${row.cost_usd:.2f}" if row.cost_usd else "–", numbers),
-        (True, "why", lambda row: plain(few(row.reasons, 2 if wide else 1)), {}),
+        (True, "worst heard", lambda row: Text(plain(why(row))), {}),
     ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     columns = [column for column in columns if column[0]]
@@ -75,16 +87,33 @@ def quality_table(rows: Iterable[TrackRow | TrackLine], width: int) -> Table:
     return table
 
 
-def _verdict(row: TrackRow) -> str:
-    return f"[{COLOUR.get(row.verdict or '', 'dim')}]{row.verdict or '–'}[/]"
+def quality(verdict: str | None) -> str:
+    """Return a verdict as people read it, in its colour."""
+    return f"[{COLOUR.get(verdict or '', 'dim')}]{quality_word(verdict)}[/]"
+
+
+def stem_lines(stems: Mapping[str, str]) -> str:
+    """Return a line a stem: its name and the path of its file."""
+    width = max(map(len, stems), default=0)
+    return "\n".join(f"  {safe(name):<{width}}  {safe(path)}" for name, path in stems.items())
+
+
+def _track(row: TrackRow | TrackLine) -> Text:
+    """Return what a track is called; where only its file's name told that, it is said."""
+    return Text(plain(row.label)) + Text(" (guessed)" if row.guessed else "", style="dim")
 
 
 def _estimate(row: TrackRow) -> str:
-    """Return an estimated SI-SDR with its interval: "7.1 dB (4…10)"."""
-    middle = number(row.estimated_si_sdr_db, 1, " dB")
-    low, high = row.estimated_si_sdr_low_db, row.estimated_si_sdr_high_db
-    known = low is not None and high is not None
-    return f"{middle} ({number(low, 0)}…{number(high, 0)})" if known else middle
+    ends = row.estimated_si_sdr_low_db, row.estimated_si_sdr_high_db
+    return estimate_text(row.estimated_si_sdr_db, *ends)
+
+
+def legend(width: int) -> Text:
+    """Return what the columns of a quality table of this width mean."""
+    said = [QUALITY_EXPLAINED, SCORE_EXPLAINED]
+    if width >= NARROW:
+        said += [SI_SDR_EXPLAINED, RESIDUAL_EXPLAINED]
+    return Text("\n".join(said) + "\n", style="dim")
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -93,31 +122,6 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
         frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
     )
     return rows
-
-
-def few(reasons: Sequence[str], shown: int = 2) -> str:
-    """Return the worst reasons in words; the report has them all."""
-    more = f" +{len(reasons) - shown}" if len(reasons) > shown else ""
-    return ", ".join(reason.replace("_", " ") for reason in reasons[:shown]) + more
-
-
-def number(value: float | None, digits: int, unit: str = "") -> str:
-    """Return a rounded number with its unit; "–" where there is none."""
-    return "–" if _unknown(value) else f"{value:z.{digits}f}{unit}"
-
-
-def length(seconds: float | None) -> str:
-    """Return seconds as "3:05" or "1:02:03"."""
-    if seconds is None or _unknown(seconds):
-        return "–"
-    whole = max(0, round(seconds))
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d}"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
-
-
-def _unknown(value: float | None) -> bool:
-    return value is None or value != value
 
 
 def many(count: int, what: str) -> str:

@@ -26,9 +26,23 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.markdown import escaped, rounded
+from flows.markdown import escaped
 from flows.runner.summary import RunSummary, by_words
-from tasks.contracts import QualityReport, Reason, StemQuality, TrackReport
+from tasks.contracts import Estimate, Reason, TrackReport
+from tasks.heard import faults, why, worst_fault
+from tasks.recording import TrackRow
+from tasks.wording import (
+    QUALITY,
+    QUALITY_EXPLAINED,
+    RESIDUAL_EXPLAINED,
+    SCORE_EXPLAINED,
+    SI_SDR_EXPLAINED,
+    clock,
+    estimate_text,
+    number,
+    quality_word,
+    score_text,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,41 +106,41 @@ class ProgressArtifact:
 
 def write_results_table(summary: RunSummary) -> None:
     """A row a track, those that need a listener first."""
-    order = {"fail": 0, "review": 1, "pass": 2}
+    order: dict[str, int] = {name: place for place, name in enumerate(reversed(QUALITY))}
     lines = sorted(summary.tracks, key=lambda line: (order.get(line.verdict or "", 3), line.label))
     rows = [
         {
             "track": failure.label or failure.source,
             "status": "failed",
-            "verdict": "",
+            "quality": "",
             "score": "",
-            "SI-SDR, est. dB": "",
+            "why, or the worst heard": f"{failure.stage}: {failure.message}",
+            "SI-SDR, est.": "",
             "× real time": "",
             "by": "",
             "cost, $": "",
-            "why": f"{failure.stage}: {failure.message}",
         }
         for failure in summary.failures[:ROWS]
     ] + [
         {
             "track": line.label,
             "status": line.status,
-            "verdict": line.verdict or "",
-            "score": rounded(line.score, 2),
-            "SI-SDR, est. dB": rounded(line.estimated_si_sdr_db, 1),
-            "× real time": rounded(line.realtime_factor, 1),
+            "quality": quality_word(line.verdict) if line.verdict else "",
+            "score": score_text(line.score, none=""),
+            "why, or the worst heard": why(line),
+            "SI-SDR, est.": number(line.estimated_si_sdr_db, 1, " dB", none=""),
+            "× real time": number(line.realtime_factor, 1, none=""),
             "by": by_words(line.provider) if line.provider else "",
-            "cost, $": rounded(line.cost_usd or None, 3),
-            "why": ", ".join(line.reasons),
+            "cost, $": number(line.cost_usd or None, 3, none=""),
         }
         for line in lines[:ROWS]
     ]
     if rows:
-        kept_quiet(
-            lambda: create_table_artifact(
-                rows, key="separation-results", description=f"{summary.headline} {summary.library}"
-            )
+        said = (
+            f"{summary.headline} {summary.library}\n\n{QUALITY_EXPLAINED} {SCORE_EXPLAINED} "
+            f"{SI_SDR_EXPLAINED}"
         )
+        kept_quiet(lambda: create_table_artifact(rows, key="separation-results", description=said))
 
 
 class FlaggedPages:
@@ -142,7 +156,7 @@ class FlaggedPages:
         self._pages -= 1
         folder = f"{library}/tracks/{report.track_id}/{report.separation_id}"
         page = flagged_page(report, folder)
-        description = f"{report.label}: {report.quality.verdict}"
+        description = f"{report.label}: {quality_word(report.quality.verdict)}"
         kept_quiet(
             lambda: create_markdown_artifact(
                 page, key=_key("flagged", report), description=description
@@ -178,49 +192,39 @@ def _key(what: str, report: TrackReport) -> str:
 def flagged_page(report: TrackReport, folder: str) -> str:
     """What is wrong with a separation, stem by stem, with the seconds to listen to."""
     quality = report.quality
+    residual = number(TrackRow.of(report).residual_db, 1, " dB")
     lines = [
         f"# {escaped(report.label)}",
-        f"**{quality.verdict}**, score {rounded(quality.score, 2) or '–'}, estimated SI-SDR "
-        f"{_interval(quality) or '–'} dB. Model {report.stem_set.model}, "
-        f"{report.duration_s:.0f} s on {report.stem_set.device}.",
+        f"**{quality_word(quality.verdict)}**, score {score_text(quality.score)}, estimated SI-SDR "
+        f"{_estimate(quality)}, residual {residual}. Model {report.stem_set.model}, "
+        f"{clock(report.duration_s)} on {report.stem_set.device}.",
         "",
-        "| stem | verdict | score | est. SI-SDR, dB | bleed, dB |",
-        "| --- | --- | --- | --- | --- |",
+        "| stem | quality | score | est. SI-SDR | bleed | worst heard |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, stem in quality.stems.items():
         lines.append(
-            f"| {name} | {stem.verdict} | {rounded(stem.score, 2)} | "
-            f"{_interval(stem)} | {rounded(stem.bleed_db, 1)} |"
+            f"| {name} | {quality_word(stem.verdict)} | {score_text(stem.score)} | "
+            f"{_estimate(stem)} | {number(stem.bleed_db, 1, ' dB')} | "
+            f"{escaped(worst_fault(stem.details))} |"
         )
-    lines += ["", "## Why", ""]
-    details = [*quality.details, *(d for stem in quality.stems.values() for d in stem.details)]
-    lines += _listed(details)
-    warnings = [*quality.warnings, *(w for stem in quality.stems.values() for w in stem.warnings)]
-    if warnings:
-        lines += ["", "## Worth a look", "", *_listed(warnings)]
-    lines += ["", f"Stems: `{folder}`", f"Source: `{report.source}`"]
+    lines += ["", "## What is heard", "", *_listed(quality.every_detail)]
+    if quality.every_warning:
+        lines += ["", "## Worth a look", "", *_listed(quality.every_warning)]
+    lines += ["", f"Stems: `{folder}`", f"Source: `{report.source}`", "", QUALITY_EXPLAINED]
+    lines += [SCORE_EXPLAINED, SI_SDR_EXPLAINED, RESIDUAL_EXPLAINED]
     return "\n".join(lines)
 
 
-def _interval(quality: QualityReport | StemQuality) -> str:
-    """The estimated SI-SDR with its interval: "7.1 (4…10)"."""
-    middle, low, high = (
-        rounded(quality.estimated_si_sdr_db, 1),
-        rounded(quality.estimated_si_sdr_low_db, 0),
-        rounded(quality.estimated_si_sdr_high_db, 0),
-    )
-    return f"{middle} ({low}…{high})" if low and high else middle
+def _estimate(quality: Estimate) -> str:
+    ends = quality.estimated_si_sdr_low_db, quality.estimated_si_sdr_high_db
+    return estimate_text(quality.estimated_si_sdr_db, *ends)
 
 
 def _listed(reasons: Iterable[Reason]) -> list[str]:
-    """A line a reason, each once, with the seconds to listen to."""
+    """A line a fault, and under it what the measures say."""
     lines = []
-    for reason in dict.fromkeys(reasons):
-        stem_name = f"**{reason.stem}** " if reason.stem else ""
-        where = (
-            f" (worst from {reason.start_s:.1f} s to {reason.end_s:.1f} s)"
-            if reason.start_s is not None and reason.end_s is not None
-            else ""
-        )
-        lines.append(f"- {stem_name}`{reason.code}`: {reason.sentence}{where}")
+    for fault in faults(reasons):
+        lines.append(f"- **{escaped(fault.sentence)}**")
+        lines += [f"    - `{one.code}`: {escaped(one.sentence)}" for one in fault.reasons]
     return lines

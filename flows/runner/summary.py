@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from flows.runner.setup import Prepared
-from tasks.contracts import Failure, Run, TrackReport, Verdict
+from tasks.contracts import Failure, Run, TrackReport, Verdict, track_label
 from tasks.outcome import Done, Duplicate, Failed
-from tasks.recording import TrackRow
+from tasks.recording import Library, TrackRow
 from tasks.run_context import TrackState
 
 KEPT = 10_000
@@ -21,7 +21,7 @@ def by_words(provider: str) -> str:
 class TrackLine(BaseModel):
     """One track of a run, as the command's `--json` and the table artifact show it.
 
-    Its fields but for `label`, `status` and `folder` are columns of `reports/tracks`.
+    Its fields but for `label`, `status`, `folder` and `stems` are columns of `reports/tracks`.
     """
 
     source: str
@@ -30,8 +30,11 @@ class TrackLine(BaseModel):
     track_id: str | None = None
     separation_id: str | None = None
     folder: str | None = None
+    stems: dict[str, str] = {}
+    """The path or URL of each stem's file."""
     title: str = ""
     artist: str = ""
+    guessed: list[str] = []
     genre: str = ""
     duration_s: float | None = None
     engine: str | None = None
@@ -47,6 +50,7 @@ class TrackLine(BaseModel):
     residual_db: float | None = None
     verdict: Verdict | None = None
     reasons: list[str] = []
+    worst: str = ""
     separation_s: float | None = None
     pipeline_s: float | None = None
     realtime_factor: float | None = None
@@ -166,6 +170,40 @@ def _line(track: TrackState, library: str) -> TrackLine:
         track_id, separation_id = track.place
         folder = f"{library}/tracks/{track_id}/{separation_id}"
         known |= {"track_id": track_id, "separation_id": separation_id, "folder": folder}
-    shown = set(TrackLine.model_fields)
-    row = TrackRow.of(outcome.report).model_dump(include=shown) if isinstance(outcome, Done) else {}
+        if isinstance(outcome, Done):
+            stems = outcome.report.stem_set.stems
+            known["stems"] = {name: f"{folder}/{path.name}" for name, path in stems.items()}
+    row = _columns(TrackRow.of(outcome.report)) if isinstance(outcome, Done) else {}
     return TrackLine.model_validate(row | known)
+
+
+def _columns(row: TrackRow) -> dict[str, object]:
+    return row.model_dump(include=set(TrackLine.model_fields))
+
+
+def with_known(summary: RunSummary, library: Library) -> RunSummary:
+    """Fill in what the library has of the tracks that needed nothing done: score, stems and all."""
+    wanted = {
+        (line.track_id, line.separation_id)
+        for line in summary.tracks
+        if line.status != "done" and line.track_id
+    }
+    if not wanted:
+        return summary
+    frame = library.tracks()
+    rows = frame[frame.set_index(["track_id", "separation_id"]).index.isin(wanted)]
+    read = map(TrackRow.read, rows.to_dict("records"))
+    known = {(row.track_id, row.separation_id): row for row in read}
+    places = library.stem_places({track_id for track_id, _ in known})
+
+    def filled(line: TrackLine) -> TrackLine:
+        key = line.track_id or "", line.separation_id or ""
+        row = known.get(key)
+        if row is None or line.status == "done":
+            return line
+        unnamed = line.label == track_label("", "", line.source)
+        label = row.label if unnamed else line.label
+        own = {"source": line.source, "label": label, "stems": places.get(key, {})}
+        return TrackLine.model_validate(line.model_dump() | _columns(row) | own)
+
+    return summary.model_copy(update={"tracks": [filled(line) for line in summary.tracks]})

@@ -166,6 +166,26 @@ def compare(
     }
 
 
+def si_sdrs_db(
+    references: Mapping[str, Path], estimates: Mapping[str, Path]
+) -> dict[str, float | None]:
+    """Return the SI-SDR of each stem in dB, and nothing that museval is needed for.
+
+    Null where the true stem is silent or the estimate holds nothing of it.
+
+    Raises:
+        IncompleteSeparation: Their shapes differ.
+        CorruptAudio, SourceMissing, SourceUnreadable: A file can't be read.
+    """
+    names = list(references)
+    products = {name: Products() for name in names}
+    for _, true, made in _pieces(references, estimates, names):
+        for at, name in enumerate(names):
+            products[name].add(true[at], made[at])
+    found = {name: products[name].si_sdr_db for name in names}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
 def agreement(
     estimated: Sequence[float],
     true: Sequence[float],

@@ -341,6 +341,23 @@ class Library:
         """Return every further source with a known track's audio, oldest first."""
         return self._frame("aliases", [])
 
+    def stem_places(self, track_ids: Collection[str]) -> dict[Key, dict[str, str]]:
+        """Return the path or URL of each stem of these tracks, by track and separation."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from tasks.recording.tables import read
+
+        columns = ["track_id", "separation_id", "stem", "path", "created_at"]
+        with self._translated():
+            table = read(self._store, "stems", columns)
+        wanted = table.filter(pc.field("track_id").isin(pa.array(track_ids, pa.string())))
+        places: dict[Key, dict[str, str]] = {}
+        for row in wanted.sort_by("created_at").to_pylist():
+            stems = places.setdefault((row["track_id"], row["separation_id"]), {})
+            stems[row["stem"]] = self._store.address(row["path"])
+        return places
+
     def failures(self) -> pd.DataFrame:
         """Return every failed attempt, oldest first."""
         return self._frame("failures", [])

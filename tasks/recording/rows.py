@@ -29,6 +29,7 @@ from tasks.contracts import (
     Verdict,
     track_label,
 )
+from tasks.heard import worst_fault
 from tasks.recording.layout import place_of
 from tasks.recording.sidecar import plain
 
@@ -133,6 +134,8 @@ class TrackRow(Row):
     source_promised_s: MaybeFloat = None
     source_damaged_s: MaybeFloat = None
     source_damages: int | None = None
+    worst: str = ""
+    guessed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, report: TrackReport) -> TrackRow:
@@ -151,6 +154,7 @@ class TrackRow(Row):
                 "realtime_factor": report.realtime_factor or None,
                 "batch": stems.batch or None,
                 "warnings": _codes(quality.warnings),
+                "worst": worst_fault(quality.every_detail),
             }
             | _registered("tracks", report)
         )
@@ -197,6 +201,7 @@ class StemRow(Row):
     population: str | None = None
     population_size: int | None = None
     warnings: tuple[str, ...] = ()
+    worst: str = ""
 
     @classmethod
     def all_of(cls, report: TrackReport) -> list[StemRow]:
@@ -217,6 +222,7 @@ class StemRow(Row):
                 "duration_s": check.frames / report.stem_set.sample_rate_hz,
                 "origin": report.stem_set.stem_origins.get(check.name),
                 "warnings": _codes(quality.warnings if quality else ()),
+                "worst": worst_fault(quality.details if quality else ()),
             }
             | _registered("stems", report, check.name)
         )

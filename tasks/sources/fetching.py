@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.contracts import IngestPolicy, SourceAudio, TrackRef
 from tasks.errors import SourceRefused, StemwrightError, from_os_error
+from tasks.sources.guessing import with_guess
 from tasks.sources.kinds import source_of
 from tasks.sources.tags import filled, read_tags
 
@@ -19,7 +20,7 @@ def ingest(ref: TrackRef, scratch: Path, policy: IngestPolicy) -> SourceAudio:
 
     Returns:
         The file, with its own tags and, where those are silent, what the page, the server or the
-        URL that it came from say.
+        URL that it came from say, or at last its name.
 
     Raises:
         SourceMissing: No such file, object or page.
@@ -37,7 +38,8 @@ def ingest(ref: TrackRef, scratch: Path, policy: IngestPolicy) -> SourceAudio:
                 "it is on the network, and this run is offline.", remedy="Leave --offline out."
             )
         fetched = source.fetch(ref.address or ref.source, scratch, policy)
-        tags = filled(read_tags(fetched.path, policy.tag_encoding), fetched.tags)
+        own = read_tags(fetched.path, policy.tag_encoding)
+        tags = with_guess(filled(own, fetched.tags), ref, own)
     except StemwrightError as error:
         raise error.with_context(track=ref.label, stage="ingest") from error.__cause__
     except OSError as error:

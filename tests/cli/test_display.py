@@ -15,10 +15,10 @@ from rich.console import Console
 from flows.cli import progress, separate
 from flows.cli.console import plain
 from flows.cli.progress import Bars, Lines, pace
-from flows.cli.tables import few, length, quality_table
+from flows.cli.tables import quality_table
 from flows.runner.progress import ProgressTracker
-from flows.runner.summary import RunSummary
-from tasks.contracts import Failure, TrackRef
+from flows.runner.summary import RunSummary, with_known
+from tasks.contracts import STEMS, Failure, TrackRef
 from tasks.events import RunStarted, SeparationProgress, StageEntered, TrackEnded, TrackStarted
 from tasks.outcome import Done, Failed, Outcome, Skipped
 from tasks.recording import Library, TrackRow
@@ -85,7 +85,7 @@ def test_bars_fit_the_terminal_whatever_the_titles(
     assert max(cell_len(line) for line in bars) <= width - 4
     assert any("separating, 50%" in line for line in bars)
     assert any("of 6" in line for line in bars)
-    assert "[red]x[/]: review 0.50" in shown
+    assert "[red]x[/]: check 0.50" in shown
     assert ":fire:" in shown
 
 
@@ -104,7 +104,7 @@ def test_a_pipe_gets_a_plain_line_a_track(monkeypatch: pytest.MonkeyPatch) -> No
     lines = written(console).splitlines()
     assert len(lines) == len(ODD)
     assert "\x1b" not in written(console)
-    assert lines[0].startswith("[1 of 6] Band – [red]x[/]: review 0.50, 2.0× real time")
+    assert lines[0].startswith("[1 of 6] Band – [red]x[/]: check 0.50, 2.0× real time")
     assert lines[-1].startswith("[6 of 6] ")
 
 
@@ -170,16 +170,12 @@ def test_the_table_fits_and_clips_no_name(width: int) -> None:
     assert "…" not in "".join(lines)
 
 
-def test_few_reasons_in_words_and_lengths() -> None:
-    assert few(["bleed_from_vocals", "a", "b", "c"]) == "bleed from vocals, a +2"
-    assert few([]) == ""
-    assert [length(s) for s in (0.4, 59.6, 3599.4, 3600, None)] == [
-        "0:00",
-        "1:00",
-        "59:59",
-        "1:00:00",
-        "–",
-    ]
+def test_what_only_a_file_s_name_told_is_marked() -> None:
+    console = console_of(160, terminal=False)
+    names = {"artist": "Band", "title": "Song"}
+    console.print(quality_table([TrackRow(**names, guessed=tuple(names)), TrackRow(**names)], 160))
+    tracks = [line.split("  ")[0].strip() for line in written(console).splitlines()]
+    assert [name for name in tracks if "Band" in name] == ["Band – Song (guessed)", "Band – Song"]
 
 
 def summary_of(library: Path, lines: list[dict[str, Any]], **counts: int) -> RunSummary:
@@ -203,6 +199,7 @@ def line_of(track: int, status: str) -> dict[str, Any]:
         "status": status,
         "track_id": track_id_of(track),
         "separation_id": SEPARATION_ID,
+        "folder": f"/library/tracks/{track_id_of(track)}/{SEPARATION_ID}",
         "score": 0.5 if status == "done" else None,
     }
 
@@ -232,7 +229,8 @@ def test_what_was_there_already_is_in_the_table_once(
 ) -> None:
     fill(tmp_path / "library", 3)
     lines = [line_of(0, "already"), line_of(1, "already"), line_of(1, "duplicate")]
-    text = shown(summary_of(tmp_path / "library", lines, already=2, duplicates=1))
+    summary = summary_of(tmp_path / "library", lines, already=2, duplicates=1)
+    text = shown(with_known(summary, Library(tmp_path / "library")))
     assert "Nothing was left to do" in text
     assert text.count("Song 0") == text.count("Song 1") == 1
     assert "Song 2" not in text
@@ -249,10 +247,49 @@ def test_a_long_table_is_cut_and_says_where_the_rest_is(
     assert "7 more: stemwright reports --library" in text
 
 
+def test_what_was_there_already_has_its_score_and_stems_in_json(tmp_path: Path) -> None:
+    place = tmp_path / "library"
+    fill(place, 1)
+    summary = summary_of(place, [line_of(0, "already") | {"label": "0.mp3"}], already=1)
+    (line,) = with_known(summary, Library(place)).model_dump(mode="json")["tracks"]
+    assert (line["verdict"], line["score"], line["status"]) == ("review", 0.5, "already")
+    assert line["label"] == "Artist – Song 0"
+    folder = place / "tracks" / track_id_of(0) / SEPARATION_ID
+    assert line["stems"] == {name: str(folder / f"{name}.flac") for name in STEMS}
+
+
+def test_one_song_ends_with_the_paths_of_its_stems(
+    tmp_path: Path, shown: Callable[[RunSummary], str]
+) -> None:
+    stems = {"drums": "/library/[a b]/drums.flac", "vocals": "/library/[a b]/vocals.flac"}
+    song = line_of(0, "done") | {"stems": stems}
+    text = shown(summary_of(tmp_path, [song, song | {"status": "duplicate"}], done=1))
+    assert (
+        "Stems:\n  drums   /library/[a b]/drums.flac\n  vocals  /library/[a b]/vocals.flac\n"
+        in text
+    )
+
+
+def test_many_songs_end_with_how_to_find_one(
+    tmp_path: Path, shown: Callable[[RunSummary], str]
+) -> None:
+    text = shown(summary_of(tmp_path, [line_of(0, "done"), line_of(1, "done")], done=2))
+    assert f"Stems:   {tmp_path}/tracks/TRACK_ID/{SEPARATION_ID}\n" in text
+    assert f"stemwright reports --paths --library {tmp_path}\n" in text
+
+
+def test_what_the_figures_mean_is_said_under_them(
+    tmp_path: Path, shown: Callable[[RunSummary], str]
+) -> None:
+    text = shown(summary_of(tmp_path, [line_of(0, "done")], done=1))
+    assert text.index("est. SI-SDR") < text.index("SI-SDR says how far")
+    assert text.index(" residual ") < text.index("Residual is what")
+
+
 def test_what_another_engine_made_is_said_to_be_there(
     tmp_path: Path, shown: Callable[[RunSummary], str]
 ) -> None:
-    took_over = line_of(0, "done") | {"separation_id": "htdemucs-89abcdef"}
+    took_over = line_of(0, "done") | {"separation_id": "htdemucs-89abcdef", "folder": "/a"}
     summary = summary_of(tmp_path, [took_over], done=1)
     summary.provider, summary.by_provider = "stemwright", {"local": 1}
     text = shown(summary)

@@ -7,7 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from tests.cli.conftest import Invoke, write_excerpt
 
 COMMANDS = ["demo", "separate", "plan", "reports", "gallery", "review", "evaluate", "doctor"]
@@ -51,6 +53,54 @@ def test_the_example_runs(
     example = [word.replace("~", str(tmp_path)) for word in example_of(stemwright, command)]
     result = stemwright(*example)
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "models", "endpoint"])
+def test_at_80_columns_nothing_is_broken_off(
+    stemwright: Invoke, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """An example is there to be copied; a choice that goes on in the next line is no word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = stemwright(*command.split(), "--help").stdout.splitlines()
+    for line in lines:
+        assert "…" not in line
+        assert not re.search(r"\[[^\]]*\|[^\]]*$", line.rstrip("│ ")), line
+    examples = [at for at, line in enumerate(lines) if "Example: " in line]
+    assert all(not lines[at + 1].strip() for at in examples)
+
+
+def test_the_list_of_commands_has_a_sentence_each() -> None:
+    for command in app.registered_commands:
+        summary = str(command.callback.__doc__).split("\n\n")[0]
+        assert "\n" not in summary.strip(), "it would be shown with its line break"
+
+
+@pytest.mark.parametrize("command", ["separate", "plan"])
+def test_several_sources_may_be_given(stemwright: Invoke, command: str) -> None:
+    shown = stemwright(command, "--help").stdout
+    assert f"Usage: stemwright {command} [OPTIONS] SOURCE..." in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("sep", ["separate"]),
+        ("separate --model emb", ["embedded"]),
+        ("models show emb", ["embedded"]),
+        ("separate --provider local_", ["local_gpu", "local_cpu"]),
+        ("reports --verdict ", ["pass", "review", "fail"]),
+        # Nothing: the shell completes a path.
+        ("separate ./mus", []),
+    ],
+)
+def test_a_shell_completes_words(typed: str, completed: list[str]) -> None:
+    asked = {
+        "_STEMWRIGHT_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"stemwright {typed}",
+        "COMP_CWORD": str(len(typed.split(" "))),
+    }
+    result = CliRunner().invoke(app, prog_name="stemwright", env=asked)
+    assert result.stdout.split() == completed
 
 
 def test_the_defaults_that_the_help_promises(

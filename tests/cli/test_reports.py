@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.contracts import Failure
+from tasks.contracts import STEMS, Failure
 from tasks.recording import Library
 from tests.cli.conftest import Invoke, document
 from tests.recording.factory import make_report, track_id_of, write_folder
@@ -64,11 +64,25 @@ def test_the_newest_report_of_each_track_worst_first(stemwright: Invoke, library
 def test_json_has_the_columns_of_the_table(stemwright: Invoke, library: Path) -> None:
     rows = document(stemwright("reports", "--library", library, "--json"))["tracks"]
     table = pd.read_parquet(library / "reports/tracks")
-    assert list(rows[0]) == list(table.columns)
+    assert list(rows[0]) == [*table.columns, "folder", "stems"]
     row = table[table["separation_id"] == rows[0]["separation_id"]].iloc[0]
     assert rows[0]["score"] == row["score"]
     assert pd.Timestamp(rows[0]["created_at"]) == row["created_at"]
     assert rows[0]["cost_usd"] == row["cost_usd"]
+
+
+def test_the_paths_of_every_stem(stemwright: Invoke, library: Path) -> None:
+    """In `--json` always, and as lines to copy from with `--paths`."""
+    rows = document(stemwright("reports", "--library", library, "--json"))["tracks"]
+    for row in rows:
+        folder = library / "tracks" / row["track_id"] / row["separation_id"]
+        assert row["folder"] == str(folder)
+        assert row["stems"] == {name: str(folder / f"{name}.flac") for name in STEMS}
+        assert all(Path(path).is_file() for path in row["stems"].values())
+    shown = stemwright("reports", "--library", library, "--paths").stdout.splitlines()
+    assert shown[0] == "Artist – Song 1: check"
+    assert shown[4].split() == ["vocals", rows[0]["stems"]["vocals"]]
+    assert len(shown) == 2 * (1 + len(STEMS))
 
 
 def test_a_verdict_chooses_among_the_newest(stemwright: Invoke, library: Path) -> None:
@@ -84,7 +98,7 @@ def test_the_table_for_people(stemwright: Invoke, library: Path) -> None:
     assert "0.40" in shown
     assert "0.90" not in shown
     assert "2 tracks" in shown
-    assert "1 pass, 1 review" in shown
+    assert "1 good, 1 check" in shown
 
 
 def test_csv_holds_what_is_shown(stemwright: Invoke, library: Path, tmp_path: Path) -> None:
@@ -93,7 +107,7 @@ def test_csv_holds_what_is_shown(stemwright: Invoke, library: Path, tmp_path: Pa
     rows = document(stemwright(*args))["tracks"]
     written = pd.read_csv(file)
     assert list(written["title"]) == ["Song 1"]
-    assert list(written.columns) == list(rows[0])
+    assert [*written.columns, "stems"] == list(rows[0])
     refused = stemwright("reports", "--library", library, "--csv", tmp_path / "no/such/folder.csv")
     assert refused.exit_code == 2
     assert "folder.csv" in refused.stderr

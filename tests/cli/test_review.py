@@ -25,7 +25,7 @@ def test_it_shows_what_drifted_and_what_is_flagged(stemwright: Invoke, library: 
     assert "31 / 40" in shown
     assert "scores fell with htdemucs" in shown
     assert "unusual: vocals of Artist – Song odd: spectral_entropy z +" in shown
-    assert "review" in shown
+    assert "check" in shown
     assert "Calibrated" in result.stderr
     assert (library / "reports/calibration.json").is_file()
 

@@ -207,7 +207,7 @@ def interrupted(album: Path) -> Interrupted:
         process_group=0,
     )
     os.close(slave)
-    screen = read_until(master, r": (pass|review|fail) \d", "", time.monotonic() + 200)
+    screen = read_until(master, r": (good|check|poor) \d", "", time.monotonic() + 200)
     # What a terminal does: the whole job gets it, Prefect's server included.
     os.killpg(process.pid, signal.SIGINT)
     screen = read_until(master, r"interrupted: [^$]*stopped\.", screen, time.monotonic() + 60)
@@ -253,7 +253,7 @@ def test_the_same_command_goes_on_where_it_stopped(interrupted: Interrupted, res
 
 def test_the_table_has_what_was_there_too(interrupted: Interrupted, resumed: Done) -> None:
     for piece in PIECES:
-        assert re.search(rf"^ *{piece}.flac .* (pass|review|fail) ", resumed.stdout, re.M)
+        assert re.search(rf"^ *{piece}.flac .* (good|check|poor) ", resumed.stdout, re.M)
     assert f"{interrupted.folder}/library/tracks" in resumed.stdout
     assert not CHATTER.search(resumed.stdout + resumed.stderr)
 

@@ -147,6 +147,6 @@ def test_the_quality_table_is_facts_where_it_has_no_room() -> None:
     console.print(fitted(quality_table(rows, 20), console))
     lines = [line.rstrip() for line in ESCAPES.sub("", written(console)).splitlines()]
     assert lines[0] == "track: [red]One"
-    assert "verdict: fail" in lines
+    assert "quality: poor" in lines
     assert "score: 0.10" in lines
     assert lines[lines.index("") + 1] == "track: [red]Two"

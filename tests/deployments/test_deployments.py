@@ -88,7 +88,7 @@ def test_a_run_shows_its_progress_its_results_and_a_page_for_a_flagged_track(
     results = artifacts["separation-results"]
     assert results["type"] == "table"
     (row,) = json.loads(results["data"])
-    assert (row["track"], row["status"], row["verdict"]) == ("Studio – Harbour", "done", "fail")
+    assert (row["track"], row["status"], row["quality"]) == ("Studio – Harbour", "done", "poor")
     (flagged,) = (row for key, row in artifacts.items() if key.startswith("flagged-"))
     assert flagged["type"] == "markdown"
     assert "# Studio – Harbour" in flagged["data"]
@@ -169,7 +169,7 @@ def test_every_monday_a_review_is_due_and_it_ends_with_its_page(
     artifacts = house.artifacts(run["id"])
     assert artifacts["catalog-review"]["type"] == "markdown"
     flagged = json.loads(artifacts["newly-flagged"]["data"])
-    assert {row["verdict"] for row in flagged} == {"fail"}
+    assert {row["quality"] for row in flagged} == {"poor"}
     assert f"{len(flagged)} flagged" in artifacts["catalog-review"]["description"]
     assert (house.site / "library" / "reports" / "calibration.json").is_file()
 

@@ -149,9 +149,13 @@ def test_a_row_says_what_its_report_says(ran: Ran) -> None:
 
 
 def test_a_line_of_the_summary_has_the_columns_names(ran: Ran) -> None:
-    assert set(TrackLine.model_fields) - {"label", "status", "folder"} <= set(TrackRow.model_fields)
+    own = {"label", "status", "folder", "stems"}
+    assert set(TrackLine.model_fields) - own <= set(TrackRow.model_fields)
     tracks = pd.read_parquet(ran.library / "reports/tracks").set_index("track_id")
     for line in ran.summary.tracks:
+        assert {Path(path).stem: Path(path).is_file() for path in line.stems.values()} == (
+            dict.fromkeys(STEMS, True)
+        )
         assert line.score == pytest.approx(tracks.loc[str(line.track_id), "score"])
         assert line.realtime_factor == pytest.approx(
             tracks.loc[str(line.track_id), "realtime_factor"]
@@ -198,7 +202,7 @@ def test_the_ui_shows_progress_results_and_what_to_listen_to(ran: Ran) -> None:
     rows = json.loads(str(table.data))
     assert {row["track"] for row in rows} == {"Duo – Tagged", "Trio – Named", "words.mp3"}
     assert rows[0]["status"] == "failed"
-    assert rows[0]["why"].startswith("normalize: ")
+    assert rows[0]["why, or the worst heard"].startswith("normalize: ")
     flagged = {line.track_id for line in ran.summary.tracks if line.verdict != "pass"}
     pages = {found.key: str(found.data) for found in artifacts if found.type == "markdown"}
     assert set(pages) == {f"flagged-{track_id}" for track_id in flagged}
@@ -207,8 +211,8 @@ def test_the_ui_shows_progress_results_and_what_to_listen_to(ran: Ran) -> None:
     assert set(pictures) == {f"spectrogram-{track_id}" for track_id in flagged}
     assert all(data.startswith("data:image/webp;base64,") for data in pictures.values())
     for page in pages.values():
-        assert "## Why" in page
-        assert re.search(r"estimated SI-SDR -?\d+\.\d \(-?\d+…-?\d+\) dB", page)
+        assert "## What is heard" in page
+        assert re.search(r"estimated SI-SDR -?\d+\.\d dB \(-?\d+ to -?\d+\)", page)
         assert all(f"| {name} |" in page for name in STEMS)
 
 

@@ -61,7 +61,7 @@ def test_a_flagged_track_has_a_page_and_a_picture(tmp_path: Path) -> None:
         ("image", f"spectrogram-{bad.track_id}"),
     }
     (picture,) = [made for made in found if made.type == "image"]
-    assert picture.description == "Band – $\\frac{: fail"
+    assert picture.description == "Band – $\\frac{: poor"
     assert len(str(picture.data)) < 4 / 3 * flagged.BYTES + 100
     assert image_of(picture).size[0] == 900
 

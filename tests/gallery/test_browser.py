@@ -62,7 +62,9 @@ def test_the_list_shows_every_track_worst_first(opened: Open, pages: dict[str, P
     assert page.locator("#count").inner_text() == "3 tracks"
     assert "a #1 library" in page.title()
     row = page.locator("tbody tr").first.inner_text()
-    assert all(word in row for word in ("fail", "0.20", "2.0 dB", "bleed from drums", "0:04"))
+    assert all(
+        word in row for word in ("poor", "0.20", "2.0 dB", "Some drums can be heard", "0:04")
+    )
     assert page.locator("figure[role=img] svg").count() == 2
     assert "Rock: median" in page.locator("figure").nth(1).get_attribute("aria-label")
 
@@ -77,7 +79,7 @@ def test_a_heading_sorts_and_says_so(opened: Open, pages: dict[str, Path]) -> No
     page.get_by_role("button", name="Genre").press("Enter")
     assert titles(page)[0] == "Song 2"
     assert heading.get_attribute("aria-sort") == "none"
-    page.get_by_role("button", name="Verdict").click()
+    page.get_by_role("button", name="Quality").click()
     assert titles(page) == ["Song 1", "Song 2", "Song 3"]
 
 
@@ -232,6 +234,27 @@ def test_the_estimate_comes_with_its_interval(opened: Open, pages: dict[str, Pat
     assert "score 0.20, estimated SI-SDR 2.0 dB (likely −2 to 5)" in facts
 
 
+def test_the_files_can_be_fetched_and_are_named_by_their_paths(
+    opened: Open, pages: dict[str, Path], library: Library
+) -> None:
+    page = opened(pages["embed"])
+    open_first(page)
+    link = page.get_by_role("link", name="Download vocals.flac")
+    row = library.stems().set_index("stem").loc["vocals"].iloc[0]
+    path = Path(library.url) / row["path"]
+    assert link.evaluate("(a) => a.href") == path.as_uri()
+    assert link.get_attribute("download") == "vocals.flac"
+    assert page.locator(".file code").nth(4).inner_text() == str(path)
+
+
+def test_the_figures_are_explained_where_they_are(opened: Open, pages: dict[str, Path]) -> None:
+    page = opened(pages["embed"])
+    open_first(page)
+    explained = page.locator(".explained").inner_text()
+    assert all(word in explained for word in ("SI-SDR says", "Residual is", "Score is", "poor is"))
+    assert "worst at 0:01 to 0:02" in page.locator("[data-lane=vocals] .worst").inner_text()
+
+
 def test_columns_of_numbers_have_their_headings_over_them(
     opened: Open, pages: dict[str, Path]
 ) -> None:
@@ -254,7 +277,7 @@ def test_a_reason_leads_to_its_passage(opened: Open, pages: dict[str, Path]) -> 
     assert page.locator("[data-lane=mixture] .mark").count() == 2
     left = page.locator("[data-lane=vocals] .mark").first.evaluate("(m) => m.style.left")
     assert float(left.rstrip("%")) == pytest.approx(100 * 1.0 / SECONDS)
-    page.get_by_role("button", name="Listen to vocals from 0:01.0").click()
+    page.get_by_role("button", name="Listen to vocals from 0:01 to 0:02").click()
     until(page, f"{PLAYER}.playing")
     assert 0.7 <= seconds(page) < 2
     assert gains(page) == {"mixture": 0, "drums": 0, "bass": 0, "other": 0, "vocals": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import webbrowser
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,13 @@ def test_one_file_with_everything_in_it(pages: dict[str, Path]) -> None:
 def test_the_reasons_and_their_seconds(pages: dict[str, Path]) -> None:
     parts = Parts(pages["embed"])
     detail = parts.details[parts.rows[0]["track_id"]]
-    assert [(r["lane"], r["start_s"], r["end_s"]) for r in detail["reasons"]] == [
-        ("vocals", 1.0, 2.0),
-        ("mixture", 2.5, 3.0),
+    assert [(r["lane"], r["places"], r["when"]) for r in detail["reasons"]] == [
+        ("vocals", [[1.0, 2.0]], "0:01 to 0:02"),
+        ("mixture", [[2.5, 3.0]], "0:02 to 0:03"),
     ]
+    heard = "Some drums can be heard in the vocals stem, worst at 0:01 to 0:02."
+    assert detail["reasons"][0]["sentence"] == parts.rows[0]["worst"] == heard
+    assert detail["reasons"][0]["measured"] == ["The vocals holds some of the drums."]
 
 
 def test_links_lead_to_the_library_s_own_files(library: Library, pages: dict[str, Path]) -> None:
@@ -97,6 +101,17 @@ def test_links_lead_to_the_library_s_own_files(library: Library, pages: dict[str
         file = pages["link"].parent / unquote(lane["audio"])
         assert file.read_bytes()[:4] == b"fLaC"
         assert file.is_relative_to(library.url)
+
+
+def test_every_file_has_a_link_and_its_path(library: Library, pages: dict[str, Path]) -> None:
+    """In a page with the audio in it too: what plays there is a preview."""
+    for page in pages.values():
+        for detail in Parts(page).details.values():
+            for lane in detail["lanes"]:
+                file = Path(lane["path"])
+                assert file.read_bytes()[:4] == b"fLaC"
+                assert file.stem == lane["name"]
+                assert (page.parent / unquote(lane["file"])).resolve() == file
 
 
 def test_the_newest_report_of_each_track(tmp_path: Path) -> None:
@@ -179,6 +194,8 @@ def test_a_library_in_an_object_store(tmp_path: Path, monkeypatch: pytest.Monkey
     library = small_library("memory://gallery/library")
     (first, *_) = written(library, tmp_path / "g.html").details.values()
     assert all(lane["image"] and lane["audio"].startswith("data:") for lane in first["lanes"])
+    assert all(lane["path"].startswith("memory://gallery/") for lane in first["lanes"])
+    assert {lane["file"] for lane in first["lanes"]} == {""}
     with pytest.raises(SettingsError, match="object store"):
         write_gallery(library, tmp_path / "g.html", GalleryOptions(audio="link"))
     monkeypatch.setattr(writer, "EMBEDDED_BYTES", 1000)
@@ -255,6 +272,35 @@ def test_the_command_says_what_it_wrote(stemwright: Invoke, library: Library) ->
     said = stemwright("gallery", "--library", library.url, "--verdict", "fail", "--out", "f.html")
     assert re.search(r"1 track, 1 with pictures, with audio; \d", said.stdout)
     assert "f.html" in said.stdout
+
+
+@pytest.fixture
+def browser_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A browser that writes down what it is to show; returns where."""
+    seen, program = tmp_path / "seen", tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" > "{seen}"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(webbrowser, "_browsers", {})
+    monkeypatch.setattr(webbrowser, "_tryorder", [])
+    webbrowser.register("ours", None, webbrowser.GenericBrowser([str(program), "%s"]))
+    return seen
+
+
+def test_open_shows_the_page_in_a_browser(
+    stemwright: Invoke, library: Library, browser_of_ours: Path
+) -> None:
+    made = stemwright("gallery", "--library", library.url, "--out", "a b.html", "--open", "--json")
+    assert browser_of_ours.read_text() == Path(document(made)["path"]).as_uri()
+
+
+def test_without_a_browser_the_page_is_there_all_the_same(
+    stemwright: Invoke, library: Library, browser_of_ours: Path
+) -> None:
+    browser_of_ours.with_name("browser").unlink()
+    made = stemwright("gallery", "--library", library.url, "--out", "g.html", "--open")
+    assert made.exit_code == 0
+    assert "no browser: " in made.stderr
+    assert Path("g.html").is_file()
 
 
 def test_the_page_is_in_the_library_by_default(stemwright: Invoke, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import soundfile
 
 from tasks.errors import CorruptAudio, IncompleteSeparation, SettingsError, SourceMissing
 from tasks.quality import reference
-from tasks.quality.reference import agreement, compare, museval_metrics, si_sdr_db
+from tasks.quality.reference import agreement, compare, museval_metrics, si_sdr_db, si_sdrs_db
 
 RATE = 8_000
 NAMES = ("drums", "bass", "vocals")
@@ -118,6 +118,15 @@ def test_sdr_is_museval_s_of_the_whole_track(
     assert [found[name].frames for name in NAMES] == [5, 5, 5]
     for name in NAMES:
         assert found[name].si_sdr_db == pytest.approx(si_sdr_db(true[name], made[name]), abs=1e-6)
+
+
+def test_si_sdr_alone_is_the_same_and_knows_no_silence(
+    true: dict[str, np.ndarray], made: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    true["drums"][:], made["vocals"][:] = 0, 0
+    found = si_sdrs_db(write(tmp_path / "true", true), write(tmp_path / "made", made))
+    expected = pytest.approx(si_sdr_db(true["bass"], made["bass"]), abs=1e-6)
+    assert found == {"drums": None, "bass": expected, "vocals": None}
 
 
 def test_seconds_in_which_a_stem_is_silent_don_t_count_as_in_museval(

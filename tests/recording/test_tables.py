@@ -50,7 +50,7 @@ SCHEMAS = {
         aliases estimated_si_sdr_low_db:real estimated_si_sdr_high_db:real percentile:real
         robust_z:real population population_size:whole warnings route backend precision batch:whole
         peak_vram_bytes:whole peak_rss_bytes:whole source_promised_s:real source_damaged_s:real
-        source_damages:whole
+        source_damages:whole worst guessed
     """,
     "stems": """
         track_id separation_id stem path sha256 bytes:whole duration_s:real silent:flag
@@ -59,7 +59,7 @@ SCHEMAS = {
         score:real verdict reasons estimated_si_sdr_db:real absent:flag bleed_from
         assignment_entropy:real origin problems run_id created_at:time estimated_si_sdr_low_db:real
         estimated_si_sdr_high_db:real percentile:real robust_z:real population population_size:whole
-        warnings
+        warnings worst
     """,
     "failures": """
         track_id source stage error_type message retryable:flag attempt:whole run_id created_at:time

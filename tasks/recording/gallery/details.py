@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from tasks.contracts import Reason, TrackReport
+from tasks.contracts import TrackReport
+from tasks.heard import Fault, faults, worst_fault
 from tasks.recording.gallery.images import data_url, spectrogram_url, waveform
+from tasks.recording.gallery.page import rounded
 from tasks.recording.gallery.previews import MIME_TYPE
 from tasks.recording.gallery.signals import (
     MIXTURE,
@@ -21,20 +23,13 @@ from tasks.recording.gallery.signals import (
 from tasks.recording.gallery.spectrogram import Look
 from tasks.recording.library import Library
 from tasks.recording.rows import TrackRow
+from tasks.wording import passage, shown_number
 
 Detail = dict[str, Any]
 Sound = Literal["embed", "link", "none"]
 
-_OF_TRACK = {"track_id", "engine", "device", "duration_s", "percentile", "population", "notes"}
-_OF_STEM = {
-    "verdict",
-    "score",
-    "estimated_si_sdr_db",
-    "bleed_db",
-    "bleed_from",
-    "absent",
-    "silent",
-}
+_OF_TRACK = {"track_id", "engine", "device", "duration_s", "population", "notes"}
+_OF_STEM = {"verdict", "bleed_from", "absent", "silent"}
 _AT_ONCE = min(4, os.cpu_count() or 1)
 
 
@@ -56,10 +51,11 @@ def detail(report: TrackReport, library: Library, sound: Sound, page_folder: Pat
     lanes = []
     for (name, file), (look, preview, problem) in zip(files.items(), seen, strict=True):
         lane = {"name": name, "problem": problem} | _quality(report, name)
+        lane |= _place(library, report, file, page_folder)
         if look:
             lane["image"] = spectrogram_url(look, loudest)
             lane["wave"] = waveform(look, peak)
-            lane["audio"] = _audio(library, report, file, sound, preview, page_folder)
+            lane["audio"] = _audio(lane["file"], sound, preview)
         lanes.append(lane)
     return _about(report) | {"lanes": lanes}
 
@@ -75,36 +71,55 @@ def _observed(
     return look, preview, ""
 
 
-def _audio(
-    library: Library,
-    report: TrackReport,
-    file: str,
-    sound: Sound,
-    preview: bytes,
-    page_folder: Path,
-) -> str:
+def _place(library: Library, report: TrackReport, file: str, page_folder: Path) -> dict[str, str]:
+    """Where a lossless file is: its path or URL, and a link from the page, where one leads there.
+
+    A file that is gone has its path too: there it was.
+    """
+    path = f"{library.folder(report.track_id, report.separation_id)}/{file}"
+    link = quote(Path(os.path.relpath(path, page_folder)).as_posix()) if library.is_local else ""
+    return {"path": path, "file": link}
+
+
+def _audio(link: str, sound: Sound, preview: bytes) -> str:
     if sound == "embed":
         return data_url(MIME_TYPE, preview)
-    if sound == "none" or not library.is_local:
-        return ""
-    path = Path(library.folder(report.track_id, report.separation_id)) / file
-    return quote(Path(os.path.relpath(path, page_folder)).as_posix())
+    return link if sound == "link" else ""
 
 
 def _quality(report: TrackReport, name: str) -> Detail:
     stem = report.quality.stems.get(name)
-    return stem.model_dump(include=_OF_STEM) if stem else {}
+    if stem is None:
+        return {}
+    numbers = ("score", "estimated_si_sdr_db", "bleed_db")
+    return (
+        stem.model_dump(include=_OF_STEM)
+        | {field: rounded(field, getattr(stem, field)) for field in numbers}
+        | {"worst": worst_fault(stem.details)}
+    )
 
 
 def _about(report: TrackReport) -> Detail:
-    quality = report.quality
-    return TrackRow.of(report).model_dump(include=_OF_TRACK) | {
+    quality, row = report.quality, TrackRow.of(report)
+    return row.model_dump(include=_OF_TRACK) | {
+        "percentile": shown_number(row.percentile, 0),
         "source": report.source.split("?", 1)[0],
         "problems": report.completeness.problems,
-        "reasons": [_reason(reason) for reason in quality.every_detail],
-        "warnings": [_reason(reason) for reason in quality.every_warning],
+        "reasons": [_fault(fault) for fault in faults(quality.every_detail)],
+        "warnings": [_fault(fault) for fault in faults(quality.every_warning)],
     }
 
 
-def _reason(reason: Reason) -> Detail:
-    return reason.model_dump(exclude={"value"}) | {"lane": reason.stem or MIXTURE}
+def _fault(fault: Fault) -> Detail:
+    """What is heard, in which lane and where: the worst place first; and what was measured."""
+    worst = fault.worst
+    places = [(one.start_s, one.end_s) for one in fault.reasons if one.stem == worst.stem]
+    known = [place for place in dict.fromkeys(places) if None not in place]
+    return {
+        "stem": worst.stem,
+        "lane": worst.stem or MIXTURE,
+        "sentence": fault.sentence,
+        "when": passage(*known[0]) if known else "",
+        "places": known,
+        "measured": [one.sentence for one in fault.reasons],
+    }

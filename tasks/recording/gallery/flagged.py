@@ -12,6 +12,7 @@ import numpy as np
 from tasks.contracts import Reason, TrackReport
 from tasks.recording.gallery.signals import MIXTURE, SignalUnreadable, observe, signal_files
 from tasks.recording.gallery.spectrogram import Look
+from tasks.wording import quality_word, score_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,5 +133,4 @@ def _label(report: TrackReport, name: str) -> str:
     stem = report.quality.stems.get(name)
     if stem is None:
         return name
-    score = "" if stem.score is None else f" {stem.score:.2f}"
-    return f"{name}\n{stem.verdict}{score}"
+    return f"{name}\n{quality_word(stem.verdict)} {score_text(stem.score, none='')}".rstrip()

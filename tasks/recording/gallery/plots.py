@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.wording import score_text
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -41,7 +43,7 @@ def spread(frame: pd.DataFrame, by: str) -> str:
 def described(frame: pd.DataFrame, by: str) -> str:
     """Return the same in words, for who can't see it."""
     parts = [
-        f"{name}: median {np.median(scores):.2f} of {len(scores):,}"
+        f"{name}: median {score_text(float(np.median(scores)))} of {len(scores):,}"
         for name, scores in _groups(frame, by)
     ]
     return f"Score by {by}. " + "; ".join(parts) + "."

@@ -32,7 +32,7 @@ INLINE_TRACKS = 100
 INLINE_AUDIO_BYTES = 64 * 1024**2
 """With more pictured tracks, or more audio, than this, each track's part is a file of its own."""
 
-_FORM = 2
+_FORM = 3
 """Changes with what a side file holds, so that older ones are made anew."""
 _SIDE_FILE = re.compile(r"[0-9a-f]{16}\.js")
 

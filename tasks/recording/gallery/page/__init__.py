@@ -9,13 +9,23 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from tasks.contracts import track_label
 from tasks.recording.gallery.plots import described, spread
 from tasks.recording.gallery.previews import BIT_RATE_BPS
 from tasks.recording.rows import TrackRow
+from tasks.wording import (
+    QUALITY,
+    QUALITY_EXPLAINED,
+    RESIDUAL_EXPLAINED,
+    SCORE_EXPLAINED,
+    SI_SDR_EXPLAINED,
+    number,
+    score_text,
+    shown_number,
+    shown_score,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +33,8 @@ if TYPE_CHECKING:
     from tasks.recording.library import Library
 
 _SCRIPTS = ("words.js", "table.js", "engines.js", "player.js", "track.js", "main.js")
-VERDICTS = ("pass", "review", "fail")
+_DIGITS = {"estimated_si_sdr_low_db": 0, "estimated_si_sdr_high_db": 0, "duration_s": 3}
+"""Where the page shows other than one."""
 
 FIELDS = (
     "track_id",
@@ -40,6 +51,8 @@ FIELDS = (
     "estimated_si_sdr_high_db",
     "residual_db",
     "reasons",
+    "worst",
+    "guessed",
     "created_at",
 )
 """The columns that the page's table has: a list a row, since names would be most of it."""
@@ -80,8 +93,15 @@ def page(
         ],
         models=_names(frame, "model"),
         genres=_names(frame, "genre"),
-        verdicts=VERDICTS,
+        quality=QUALITY,
+        explained={
+            "quality": QUALITY_EXPLAINED,
+            "score": SCORE_EXPLAINED,
+            "si_sdr": SI_SDR_EXPLAINED,
+            "residual": RESIDUAL_EXPLAINED,
+        },
         gallery={
+            "quality": QUALITY,
             "fields": FIELDS,
             "rows": _rows(frame),
             "sides": dict(sides),
@@ -110,9 +130,12 @@ def _value(row: TrackRow, field: str) -> Any:
         return value or track_label("", "", row.source.split("?", 1)[0]) or "untitled"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
-    if isinstance(value, float):
-        return round(value, 3 if field == "score" else 1)
-    return value
+    return rounded(field, value) if isinstance(value, float) else value
+
+
+def rounded(field: str, value: float | None) -> float | None:
+    """Return a number rounded as everywhere, so that the page's scripts have no rounding to do."""
+    return shown_score(value) if field == "score" else shown_number(value, _DIGITS.get(field, 1))
 
 
 def side_script(detail: Mapping[str, Any]) -> str:
@@ -140,14 +163,15 @@ def _policy(script: str) -> str:
 
 
 def _summary(frame: pd.DataFrame) -> dict[str, Any]:
-    medians = {name: frame[name].dropna().median() for name in ("score", "estimated_si_sdr_db")}
+    median = frame[["score", "estimated_si_sdr_db"]].astype(float).median()
     verdicts = frame["verdict"].value_counts()
     return {
         "tracks": len(frame),
         "hours": float(frame["duration_s"].sum()) / 3600,
         "minutes": float(frame["duration_s"].sum()) / 60,
-        **{name: None if isnan(median) else float(median) for name, median in medians.items()},
-        "verdicts": {name: int(verdicts.get(name, 0)) for name in VERDICTS},
+        "score": score_text(median["score"], none=""),
+        "estimated_si_sdr": number(median["estimated_si_sdr_db"], 1, none=""),
+        "verdicts": {name: int(verdicts.get(name, 0)) for name in QUALITY},
     }
 
 

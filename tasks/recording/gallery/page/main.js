@@ -51,7 +51,7 @@ const show = async (row) => {
   byId('list').hidden = true;
   byId('track').hidden = false;
   byId('track-title').textContent = row.title;
-  byId('track-artist').textContent = row.artist || 'Track';
+  byId('track-artist').textContent = row.artist ? row.artist + guessed(row) : 'Track';
   byId('track-facts').replaceChildren(...facts(row));
   const [before, after] = table.beside(row.track_id);
   byId('previous-track').disabled = !before;
@@ -68,8 +68,7 @@ const show = async (row) => {
       view = new TrackView(detail, row);
       content = [view.element, further(row, detail)];
     } else {
-      const why = row.reasons.map(words).join(', ');
-      content = [el('p', { class: 'empty' }, why ? `Why: ${why}.` : 'Nothing is wrong with it.'),
+      content = [el('p', { class: 'empty' }, why(row) || 'Nothing is wrong with it.'),
         el('p', { class: 'note' }, 'This track has no pictures here; ',
           el('code', {}, 'stemwright gallery --pictures N'), ' draws more.')];
     }

@@ -10,7 +10,7 @@ class Table {
     this.rows = rows.map((row) => {
       const track = Object.fromEntries(fields.map((field, index) => [field, row[index]]));
       track.text = [track.title, track.artist, track.genre, track.model, track.track_id,
-        ...track.reasons.map(words)].join(' ').toLowerCase();
+        track.worst, ...track.reasons.map(words)].join(' ').toLowerCase();
       return track;
     });
     this.body = document.querySelector('#table tbody');
@@ -105,21 +105,19 @@ class Table {
   }
 
   line(row) {
-    const why = row.reasons.slice(0, 2).map(words).join(', ');
-    const more = row.reasons.length > 2 ? ` +${row.reasons.length - 2}` : '';
     const score = el('span', { class: 'bar', 'aria-hidden': 'true' });
     score.style.setProperty('--share', row.score ?? 0);
     return el('tr', { 'data-track': row.track_id },
       el('th', { scope: 'row', class: 'c-title' },
         el('a', { href: `#/${row.track_id}` }, row.title),
-        row.artist ? el('span', { class: 'artist' }, row.artist) : ''),
+        row.artist ? el('span', { class: 'artist' }, row.artist + guessed(row)) : ''),
       el('td', { class: 'c-genre' }, row.genre || NONE),
       el('td', { class: 'c-model' }, row.model),
       el('td', { class: 'c-length number' }, row.duration_s === null ? NONE : clock(row.duration_s)),
       el('td', { class: 'c-verdict' }, verdictMark(row.verdict)),
       el('td', { class: 'c-score number' }, score, fixed(row.score, 2)),
       el('td', { class: 'c-sdr number' }, fixed(row.estimated_si_sdr_db, 1, ' dB')),
-      el('td', { class: 'c-why' }, why + more));
+      el('td', { class: 'c-why' }, why(row)));
   }
 
   find(id) {

@@ -57,7 +57,8 @@ class TrackView {
     if (lane.silent || lane.absent) return el('p', { class: 'facts' }, lane.silent ? 'silent' : 'absent');
     const bleed = lane.bleed_from ? `Most bleed: ${lane.bleed_from}, ${fixed(lane.bleed_db, 1, ' dB')}` : null;
     return el('p', { class: 'facts', title: bleed },
-      verdictMark(lane.verdict), ` ${fixed(lane.score, 2)} · ${fixed(lane.estimated_si_sdr_db, 1, ' dB')}`);
+      verdictMark(lane.verdict), ` ${fixed(lane.score, 2)} · ${fixed(lane.estimated_si_sdr_db, 1, ' dB')}`,
+      lane.worst ? el('span', { class: 'worst' }, lane.worst) : '');
   }
 
   buttons(name) {
@@ -96,13 +97,12 @@ class TrackView {
   marks(name) {
     return this.detail.reasons
       .map((reason, index) => [reason, index])
-      .filter(([reason]) => reason.lane === name && reason.start_s !== null)
-      .map(([reason, index]) => {
+      .filter(([reason]) => reason.lane === name)
+      .flatMap(([reason, index]) => reason.places.map(([start, end]) => {
         const mark = el('span', { class: 'mark', title: reason.sentence, 'data-reason': index });
-        const end = Math.min(reason.end_s ?? reason.start_s, this.duration);
-        mark.style.width = `${(100 * (end - reason.start_s)) / this.duration}%`;
-        return this.placed(mark, reason.start_s);
-      });
+        mark.style.width = `${(100 * (Math.min(end, this.duration) - start)) / this.duration}%`;
+        return this.placed(mark, start);
+      }));
   }
 
   placed(element, seconds) {
@@ -114,30 +114,36 @@ class TrackView {
     const { reasons, warnings, problems, notes } = this.detail;
     const list = (title, items) => (items.length ? el('section', {}, el('h3', {}, title), el('ul', {}, ...items)) : '');
     return el('div', { class: 'findings' },
-      list('Why', reasons.map((reason, index) => this.reason(reason, index))),
-      list('Worth a look', warnings.map((warning) => el('li', {}, warning.sentence))),
+      list('What is heard', reasons.map((reason, index) => this.reason(reason, index))),
+      list('Worth a look', warnings.map((warning) => this.reason(warning))),
       list('Incomplete', problems.map((text) => el('li', {}, text))),
       list('On the way in', notes.map((text) => el('li', {}, text))),
+      list('Files', this.detail.lanes.map((lane) => this.file(lane))),
       this.keys());
   }
 
   reason(reason, index) {
-    const placed = reason.start_s !== null;
-    const when = placed ? `${moment(reason.start_s)}–${moment(reason.end_s ?? reason.start_s)}` : '';
-    const where = placed && el('button', {
+    const where = reason.when && el('button', {
       type: 'button', class: 'listen',
-      'aria-label': `${this.player.engine ? 'Listen to' : 'Go to'} ${reason.stem || 'the track'} from ${when}`,
+      'aria-label': `${this.player.engine ? 'Listen to' : 'Go to'} ${reason.stem || 'the track'} from ${reason.when}`,
       onclick: () => this.listen(reason),
-    }, when);
+    }, reason.when);
     const item = el('li', {},
-      el('span', { class: 'what' }, words(reason.code), reason.stem ? el('span', { class: 'stem' }, reason.stem) : ''),
-      where || '', el('span', { class: 'sentence' }, reason.sentence));
+      el('span', { class: 'what' }, reason.sentence), where || '',
+      el('span', { class: 'sentence' }, reason.measured.join(' ')));
     const lit = (on) => () => {
       for (const mark of this.element.querySelectorAll(`[data-reason="${index}"]`)) mark.classList.toggle('lit', on);
     };
     for (const name of ['mouseenter', 'focusin']) item.addEventListener(name, lit(true));
     for (const name of ['mouseleave', 'focusout']) item.addEventListener(name, lit(false));
     return item;
+  }
+
+  file(lane) {
+    const name = lane.path.split('/').pop();
+    return el('li', { class: 'file' },
+      lane.file ? el('a', { href: lane.file, download: name, 'aria-label': `Download ${name}` }, name) : name,
+      el('code', {}, lane.path));
   }
 
   keys() {
@@ -152,7 +158,7 @@ class TrackView {
 
   listen(reason) {
     this.player.only(reason.lane);
-    this.player.seek(Math.max(0, reason.start_s - 0.3));
+    this.player.seek(Math.max(0, reason.places[0][0] - 0.3));
     if (!this.player.playing) this.player.play();
   }
 

@@ -28,10 +28,15 @@ const clock = (seconds) => {
     : `${Math.floor(whole / 3600)}:${pad(minutes)}:${pad(whole % 60)}`;
 };
 
-const moment = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, '0')}`;
-
 const words = (code) => code.replaceAll('_', ' ').replace(/\bsdr\b/, 'SDR');
 
-const verdictMark = (verdict) => el('span', { class: `verdict ${verdict}` }, verdict || NONE);
+// Where only a file's name told artist and title.
+const guessed = (row) => (row.guessed.length ? ' (guessed)' : '');
+
+// The worst thing heard, or from before that was known the codes.
+const why = (row) => row.worst || row.reasons.slice(0, 2).map(words).join(', ');
+
+const verdictMark = (verdict) =>
+  el('span', { class: `verdict ${verdict}` }, gallery.quality[verdict] ?? verdict ?? NONE);
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
