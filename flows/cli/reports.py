@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options as opt
-from flows.cli.console import err, errors_shown, out, print_json, safe
+from flows.cli.console import complain, err, errors_shown, out, print_json, safe
 from flows.cli.tables import (
     fitted,
     legend,
@@ -68,6 +68,8 @@ def reports(
         rows = rows_of(frame)
         if not failures and (paths or as_json):
             _add_stems(rows, place)
+        if not failures:
+            _tell_lost(rows, place, frame)
         if as_json:
             name = "failures" if failures else "tracks"
             print_json({"library": place.url, "count": len(rows), name: rows})
@@ -88,6 +90,20 @@ def _write(frame: pd.DataFrame, csv: Path) -> None:
         raise SettingsError(
             f"{csv} can't be written: {error.strerror or error}.", remedy="Check --csv."
         ) from error
+
+
+def _tell_lost(rows: list[dict[str, Any]], library: Library, frame: pd.DataFrame) -> None:
+    """Add `lost` to the rows, the files that are gone since; and say so."""
+    lost = library.lost_of(frame)
+    for row in rows:
+        row["lost"] = list(lost.get((row["track_id"], row["separation_id"]), ()))
+    if lost:
+        key, files = next(iter(lost.items()))
+        complain(
+            f"{many(len(lost), 'separation')}, {library.folder(*key)} first: {', '.join(files)}.",
+            "`stemwright separate` on the source makes it anew.",
+            what="files are gone",
+        )
 
 
 def _add_stems(rows: list[dict[str, Any]], library: Library) -> None:

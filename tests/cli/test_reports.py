@@ -64,7 +64,7 @@ def test_the_newest_report_of_each_track_worst_first(stemwright: Invoke, library
 def test_json_has_the_columns_of_the_table(stemwright: Invoke, library: Path) -> None:
     rows = document(stemwright("reports", "--library", library, "--json"))["tracks"]
     table = pd.read_parquet(library / "reports/tracks")
-    assert list(rows[0]) == [*table.columns, "folder", "stems"]
+    assert list(rows[0]) == [*table.columns, "folder", "stems", "lost"]
     row = table[table["separation_id"] == rows[0]["separation_id"]].iloc[0]
     assert rows[0]["score"] == row["score"]
     assert pd.Timestamp(rows[0]["created_at"]) == row["created_at"]
@@ -107,7 +107,7 @@ def test_csv_holds_what_is_shown(stemwright: Invoke, library: Path, tmp_path: Pa
     rows = document(stemwright(*args))["tracks"]
     written = pd.read_csv(file)
     assert list(written["title"]) == ["Song 1"]
-    assert [*written.columns, "stems"] == list(rows[0])
+    assert [*written.columns, "stems", "lost"] == list(rows[0])
     refused = stemwright("reports", "--library", library, "--csv", tmp_path / "no/such/folder.csv")
     assert refused.exit_code == 2
     assert "folder.csv" in refused.stderr
@@ -149,3 +149,16 @@ def test_a_library_with_nothing_in_it(stemwright: Invoke, tmp_path: Path, there:
     listed = document(stemwright("reports", "--library", place, "--json"))
     assert (listed["count"], listed["tracks"]) == (0, [])
     assert place.exists() == there
+
+
+def test_what_has_lost_files_is_told_of(stemwright: Invoke, library: Path) -> None:
+    row = document(stemwright("reports", "--library", library, "--json"))["tracks"][1]
+    folder = Path(row["folder"])
+    (folder / "bass.flac").unlink()
+    (folder / "drums.flac").write_bytes(b"")
+    result = stemwright("reports", "--library", library, "--json")
+    assert [each["lost"] for each in document(result)["tracks"]] == [
+        [],
+        ["bass.flac", "drums.flac"],
+    ]
+    assert f"{folder} first: bass.flac, drums.flac" in " ".join(result.stderr.split())
