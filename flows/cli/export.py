@@ -105,9 +105,11 @@ class Export:
         Raises:
             SettingsError: The template can't be used.
         """
-        from tasks.export import DEFAULT_TEMPLATE, Template
+        from tasks.export import DEFAULT_OF_ONE_FILE, DEFAULT_TEMPLATE, Template
 
-        return cls(target, Template(template or DEFAULT_TEMPLATE), form)
+        one_file = form.is_stem_mp4
+        usual = DEFAULT_OF_ONE_FILE if one_file else DEFAULT_TEMPLATE
+        return cls(target, Template(template or usual, one_file=one_file), form)
 
     def run(self, library: Library, places: list[tuple[str, str]]) -> Exports:
         """Export separations, one after the other; one that can't be had costs no other.

@@ -141,8 +141,12 @@ NameTemplate = Annotated[
     ),
 ]
 ExportFormat = Annotated[
-    Literal["flac", "wav", "mp3", "m4a", "opus"] | None,
-    typer.Option("--format", help="Encode anew, with tags and cover.", show_default=False),
+    Literal["flac", "wav", "mp3", "m4a", "opus", "stem.mp4"] | None,
+    typer.Option(
+        "--format",
+        help="Encode anew, with tags and cover; stem.mp4 is a DJ's, all in one.",
+        show_default=False,
+    ),
 ]
 TwoStems = Annotated[
     str,

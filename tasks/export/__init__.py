@@ -2,9 +2,10 @@
 
 from tasks.export.encoding import FORMATS
 from tasks.export.exporting import Exported, ExportForm, How, export_separation
-from tasks.export.naming import DEFAULT_TEMPLATE, Template
+from tasks.export.naming import DEFAULT_OF_ONE_FILE, DEFAULT_TEMPLATE, Template
 
 __all__ = [
+    "DEFAULT_OF_ONE_FILE",
     "DEFAULT_TEMPLATE",
     "FORMATS",
     "ExportForm",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ Format = Literal["flac", "wav", "mp3", "m4a", "opus"]
 
 
 @dataclass(frozen=True)
-class _Coding:
+class Coding:
     """How FFmpeg's libraries write a format."""
 
     container: str
@@ -41,18 +42,18 @@ _DEPTHS = {"16": ("pcm_s16le", "s16"), "24": ("pcm_s24le", "s32"), "32f": ("pcm_
 _FLAC = {"16": "s16", "24": "s32", "32f": "s32"}
 
 
-def _coding(form: Format, depth: BitDepth) -> _Coding:
+def _coding(form: Format, depth: BitDepth) -> Coding:
     match form:
         case "flac":
-            return _Coding("flac", "flac", _FLAC[depth])
+            return Coding("flac", "flac", _FLAC[depth])
         case "wav":
-            return _Coding("wav", *_DEPTHS[depth], options={"rf64": "auto"})
+            return Coding("wav", *_DEPTHS[depth], options={"rf64": "auto"})
         case "mp3":
-            return _Coding("mp3", "libmp3lame", "fltp", 320_000)
+            return Coding("mp3", "libmp3lame", "fltp", 320_000)
         case "m4a":
-            return _Coding("ipod", "aac", "fltp", 256_000, options={"movflags": "+faststart"})
+            return Coding("ipod", "aac", "fltp", 256_000, options={"movflags": "+faststart"})
         case "opus":
-            return _Coding("opus", "libopus", "flt", 192_000, rate_hz=48_000)
+            return Coding("opus", "libopus", "flt", 192_000, rate_hz=48_000)
 
 
 def write_audio(
@@ -72,50 +73,68 @@ def write_audio(
         OSError: The disk.
     """
     coding = _coding(form, depth)
+    with written(path, coding.container, coding.options or {}, form) as container:
+        track: Track | None = None
+        for block in blocks:
+            track = track or Track(container, coding, block.shape[1], rate_hz)
+            track.write(block)
+        if track:
+            track.end()
+
+
+@contextmanager
+def written(path: Path, container: str, options: dict[str, str], form: str) -> Iterator[Any]:
+    """A file to write encoded audio into; FFmpeg's errors as ours."""
     try:
-        with av.open(
-            str(path), "w", format=coding.container, container_options=coding.options or {}
-        ) as container:
-            _encode(container, coding, blocks, rate_hz)
+        with av.open(str(path), "w", format=container, container_options=options) as opened:
+            yield opened
     except av.FFmpegError as error:
         if isinstance(error, OSError) and error.errno is not None and 0 < error.errno < 200:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise StorageError(f"{form} can't be written here ({error}).") from error
 
 
-def _encode(container: Any, coding: _Coding, blocks: Iterable[Samples], rate_hz: int) -> None:
-    stream: Any = None
-    resampler: Any = None
-    at = 0
-    for block in blocks:
-        layout = "mono" if block.shape[1] == 1 else "stereo"
-        if stream is None:
-            stream = container.add_stream(
-                coding.codec,
-                rate=coding.rate_hz or rate_hz,
-                layout=layout,
-                format=coding.sample_format,
+class Track:
+    """One stream of a file that is written: its encoder, and how far it is."""
+
+    def __init__(self, container: Any, coding: Coding, channels: int, rate_hz: int) -> None:
+        self._container, self._coding, self._rate_hz = container, coding, rate_hz
+        self._layout = "mono" if channels == 1 else "stereo"
+        rate = coding.rate_hz or rate_hz
+        self.stream = container.add_stream(
+            coding.codec, rate=rate, layout=self._layout, format=coding.sample_format
+        )
+        if coding.bit_rate:
+            self.stream.bit_rate = coding.bit_rate
+        self._resampler: Any = None
+        self._rate = rate
+        self._at = 0
+
+    def write(self, block: Samples) -> None:
+        """Encode further samples, shape (frames, channels)."""
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(
+                format=self._coding.sample_format,
+                layout=self._layout,
+                rate=self._rate,
+                frame_size=self.stream.codec_context.frame_size or None,
             )
-            if coding.bit_rate:
-                stream.bit_rate = coding.bit_rate
-            resampler = av.AudioResampler(
-                format=coding.sample_format,
-                layout=layout,
-                rate=coding.rate_hz or rate_hz,
-                frame_size=stream.codec_context.frame_size or None,
-            )
-        frame = _frame(block, coding, layout, rate_hz, at)
-        at += len(block)
-        for ready in resampler.resample(frame):
-            container.mux(stream.encode(ready))
-    if stream is None:
-        return
-    for ready in resampler.resample(None):
-        container.mux(stream.encode(ready))
-    container.mux(stream.encode(None))
+        frame = _frame(block, self._coding, self._layout, self._rate_hz, self._at)
+        self._at += len(block)
+        self._encode(frame)
+
+    def end(self) -> None:
+        """Encode what is left in the encoder."""
+        if self._resampler is not None:
+            self._encode(None)
+            self._container.mux(self.stream.encode(None))
+
+    def _encode(self, frame: Any) -> None:
+        for ready in self._resampler.resample(frame):
+            self._container.mux(self.stream.encode(ready))
 
 
-def _frame(block: Samples, coding: _Coding, layout: str, rate_hz: int, at: int) -> Any:
+def _frame(block: Samples, coding: Coding, layout: str, rate_hz: int, at: int) -> Any:
     """A block as FFmpeg has it; integers are made here, rounded, since its resampler truncates."""
     sample_format = coding.sample_format if coding.sample_format in ("s16", "s32") else "flt"
     packed = np.ascontiguousarray(_quantized(block, sample_format, coding.codec)).reshape(1, -1)

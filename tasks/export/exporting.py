@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -20,6 +20,13 @@ from tasks.contracts import BitDepth, TrackReport, Value
 from tasks.errors import SettingsError, StorageError, from_os_error
 from tasks.export.encoding import Format, write_audio
 from tasks.export.naming import Template, fields_of
+from tasks.export.stem_mp4 import (
+    STEMS,
+    SUFFIX,
+    check_stems,
+    describe,
+    write_stem_mp4,
+)
 from tasks.export.tagging import cover_of, mark_of, read_mark, write_tags
 from tasks.recording import Library
 
@@ -42,7 +49,7 @@ class ExportForm:
         two_stems: This stem, and the mixture minus it, in the stems' place.
     """
 
-    format: Format | None = None
+    format: Format | Literal["stem.mp4"] | None = None
     bit_depth: BitDepth = "24"
     stems: tuple[str, ...] = ()
     mix: tuple[str, ...] = ()
@@ -54,8 +61,17 @@ class ExportForm:
                 "stems, a mix and two stems are three different exports.",
                 remedy="Give one of --stems, --mix and --two-stems.",
             )
+        if self.is_stem_mp4 and (self.stems or self.mix or self.two_stems):
+            raise SettingsError(
+                f"a .{SUFFIX} holds the mixture and all four stems.",
+                remedy="Leave --stems, --mix and --two-stems out.",
+            )
         if self.bit_depth == "32f" and self.format == "flac":
             raise SettingsError("flac holds no 32-bit float.", remedy="Use --format wav.")
+
+    @property
+    def is_stem_mp4(self) -> bool:
+        return self.format == SUFFIX
 
 
 class Exported(Value):
@@ -122,6 +138,9 @@ def _parts(report: TrackReport, form: ExportForm) -> list[_Part]:
                 f"{report.label}: the separation {report.separation_id} has no stem {name!r}.",
                 remedy=f"It has {', '.join(there)}.",
             )
+    if form.is_stem_mp4:
+        check_stems(there, report.label)
+        return [_Part("stems", ((_MIXTURE, report.stem_set.gain),))]
     if form.mix:
         return [_Part("+".join(form.mix), tuple((name, 1.0) for name in form.mix))]
     if form.two_stems:
@@ -166,7 +185,7 @@ class _Export:
         return self.form.format is None and len(self.part.terms) == 1
 
     @property
-    def _format(self) -> Format:
+    def _format(self) -> Format | Literal["stem.mp4"]:
         """A sum can't be linked: it is written as the library's files are."""
         return self.form.format or self.report.settings.format
 
@@ -236,17 +255,23 @@ class _Export:
         return "linked"
 
     def _encode(self, partial: Path) -> None:
-        gain = self._headroom()
-        write_audio(
-            partial,
-            (block * gain if gain < 1.0 else block for block in self._blocks()),
-            form=self._format,
-            depth=self._depth,
-            rate_hz=self.report.stem_set.sample_rate_hz,
-        )
+        form, rate_hz = self._format, self.report.stem_set.sample_rate_hz
         source = Path(self.report.source)
         cover = cover_of(source) if source.is_file() else None
-        write_tags(partial, self._format, self.report, self.part.name, self._mark, cover)
+        if form == "stem.mp4":
+            write_stem_mp4(
+                partial, self._blocks(), {name: self._stem(name) for name in STEMS}, rate_hz
+            )
+            write_tags(partial, "m4a", self.report, "", self._mark, cover)
+            describe(partial)
+            return
+        gain = self._headroom()
+        blocks = (block * gain if gain < 1.0 else block for block in self._blocks())
+        write_audio(partial, blocks, form=form, depth=self._depth, rate_hz=rate_hz)
+        write_tags(partial, form, self.report, self.part.name, self._mark, cover)
+
+    def _stem(self, name: str) -> Iterator[Samples]:
+        return replace(self, part=_Part(name, ((name, 1.0),)))._blocks()
 
     def _headroom(self) -> np.float32:
         """What a sum is multiplied by so that it doesn't clip where its parts don't."""

@@ -14,6 +14,7 @@ from tasks.errors import SettingsError
 from tasks.paths import shown
 
 DEFAULT_TEMPLATE = "{name}/{stem}.{ext}"
+DEFAULT_OF_ONE_FILE = "{name}.{ext}"
 FIELDS = (
     "name",
     "artist",
@@ -36,14 +37,18 @@ class Template:
 
     Slashes of the template part folders; slashes of what stands in a field don't.
 
+    Args:
+        text: The template.
+        one_file: Whether a track is one file, so that `{stem}` needn't be in it.
+
     Raises:
         SettingsError: A field that isn't known, or `{stem}` is missing.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, one_file: bool = False) -> None:
         self._parts = text.split("/")
         names = [name for part in self._parts for name in _fields_of(part)]
-        if "stem" not in names:
+        if "stem" not in names and not one_file:
             raise SettingsError(
                 f"the template {text!r} gives every stem the same name.",
                 remedy="Put {stem} into it.",

@@ -44,7 +44,7 @@ def write_tags(
     """Write a track's tags into the file of one of its stems; the title says which."""
     title = report.title or report.label
     known = {
-        "title": f"{title} ({stem.replace('_', ' ')})",
+        "title": f"{title} ({stem.replace('_', ' ')})" if stem else title,
         "artist": report.artist,
         "album": report.album,
         "genre": report.genre,

@@ -41,7 +41,8 @@ class AudioFile:
     """The best audio stream of a file. Use it as a context manager.
 
     Best is the one marked as default, then the one with most channels, then the highest bit
-    rate. Cover art is a video stream and never chosen.
+    rate; of a `.stem.mp4` it is the first, the mixture. Cover art is a video stream and never
+    chosen.
 
     Args:
         path: A file on the local disk.
@@ -77,7 +78,7 @@ class AudioFile:
         if self._container is not None:
             self._container.close()
         self._container = _open(self.file, self.path)
-        self.stream = _best_stream(self._container)
+        self.stream = _best_stream(self._container, self.path)
         if not _is_described(self.stream.codec_context):
             raise _unreadable(self.file)
         self.codec: str = self.stream.codec_context.codec.canonical_name
@@ -263,7 +264,7 @@ def _is_described(context: Any) -> bool:
     return bool(known and context.layout.nb_channels > 0)
 
 
-def _best_stream(container: Any) -> Any:
+def _best_stream(container: Any, path: Path) -> Any:
     streams = list(container.streams.audio)
     usable = [stream for stream in streams if stream.codec_context is not None]
     if streams and not usable:
@@ -272,6 +273,9 @@ def _best_stream(container: Any) -> Any:
         pictures = av.stream.Disposition.attached_pic
         moving = [s for s in container.streams.video if not s.disposition & pictures]
         raise NotAudio("it holds video but no audio." if moving else "it holds no audio stream.")
+
+    if ".stem." in path.name.lower():
+        return usable[0]
 
     def merit(stream: Any) -> tuple[bool, int, int, int]:
         context = stream.codec_context

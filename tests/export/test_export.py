@@ -3,6 +3,8 @@ is overwritten."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from flows.cli.export import Export
 from tasks.errors import ProtocolError, SettingsError, StorageError
 from tasks.export import FORMATS, Exported, ExportForm, Template, export_separation
 from tasks.export.naming import DEFAULT_TEMPLATE
+from tasks.export.stem_mp4 import STEMS
+from tasks.normalize.audio_file import AudioFile
 from tasks.recording import Library, find
 from tasks.recording.rows import Alias
 from tests.gallery.studio import TONES_HZ, put, report_of, tone
@@ -68,13 +73,13 @@ def names(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
 
 
-def decoded(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+def decoded(path: Path, stream: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
     """All that FFmpeg plays of a file, (frames, 2), at its own rate."""
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="flt", layout="stereo")
         frames = [
             ready.to_ndarray().reshape(-1, 2)
-            for frame in container.decode(audio=0)
+            for frame in container.decode(audio=stream)
             for ready in resampler.resample(frame)
         ]
     return np.concatenate(frames)
@@ -301,3 +306,43 @@ def test_what_is_not_known_has_a_name_too(library: Library, tmp_path: Path) -> N
     source = str(Path(library.url).parent / "covered.flac")
     export(library, source, tmp_path, "{artist}/{album}/{title} [{stem}]", stems=("bass",))
     assert names(tmp_path) == ["Unknown artist/Unknown album/covered [bass].flac"]
+
+
+# --- the format of DJ programs --------------------------------------------------------------------
+
+
+def test_a_stem_mp4_has_the_mixture_first_and_its_four_stems(
+    library: Library, tmp_path: Path
+) -> None:
+    wanted = Export.of(tmp_path, "", ExportForm(format="stem.mp4"))
+    (row,) = find(library, "night").itertuples()
+    (one,) = wanted.run(library, [(str(row.track_id), str(row.separation_id))]).made
+    assert names(tmp_path) == ["Trio - Blue.stem.mp4"]
+    tones = list(TONES_HZ.values())
+    with av.open(one.path) as container:
+        assert len(container.streams.audio) == 5
+        assert all(stream.duration == FRAMES for stream in container.streams.audio)
+    for index, hz in enumerate([None, *(TONES_HZ[name] for name in STEMS)]):
+        heard = decoded(Path(one.path), stream=index)[:FRAMES, 0]
+        spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+        loud = spectrum[[round(tone_hz * SECONDS) for tone_hz in tones]] > spectrum.max() / 4
+        assert [tone_hz for tone_hz, is_loud in zip(tones, loud, strict=True) if is_loud] == (
+            [hz] if hz else tones
+        )
+    described = re.search(rb"stem(\{.*\})", Path(one.path).read_bytes())
+    assert described
+    assert [stem["name"] for stem in json.loads(described[1])["stems"]] == [
+        name.capitalize() for name in STEMS
+    ]
+    tags: Any = mutagen.File(one.path, easy=True)
+    assert (tags["title"], tags["artist"]) == (["Blue"], ["Trio"])
+    (again,) = wanted.run(library, [(str(row.track_id), str(row.separation_id))]).made
+    assert again.how == "already"
+
+
+def test_its_mixture_is_what_is_separated_of_it(library: Library, tmp_path: Path) -> None:
+    wanted = Export.of(tmp_path, "", ExportForm(format="stem.mp4"))
+    (row,) = find(library, "night").itertuples()
+    (one,) = wanted.run(library, [(str(row.track_id), str(row.separation_id))]).made
+    with AudioFile(Path(one.path)) as source:
+        assert source.stream.index == 0
