@@ -142,7 +142,12 @@ NameTemplate = Annotated[
 ]
 ExportFormat = Annotated[
     Literal["flac", "wav", "mp3", "m4a", "opus"] | None,
-    typer.Option("--format", help="Encode anew, with tags and cover.", show_default=False),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Encode anew, with tags and cover: flac, wav, mp3, m4a or opus.",
+        show_default=False,
+    ),
 ]
 TwoStems = Annotated[
     str,
