@@ -67,6 +67,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 app.command("endpoint")(endpoint.endpoint)
+for _command in (*app.registered_commands, *models.app.registered_commands):
+    # A docstring's line breaks would be kept, whatever the terminal's width.
+    _paragraphs = (getattr(_command.callback, "__doc__", None) or "").split("\n\n")
+    _command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in _paragraphs)
 
 
 def _version(wanted: bool) -> None:

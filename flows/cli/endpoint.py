@@ -83,7 +83,8 @@ def endpoint(
 ) -> None:
     """Serve the separation API on this machine's hardware, for `--provider cloud` elsewhere.
 
-    One job at a time; jobs and stems outlive a restart. Logs are JSON lines on stderr.
+    One job at a time; jobs and stems outlive a restart. Logs are JSON lines on stderr. Clients'
+    keys come from --keys-file or STEMWRIGHT_ENDPOINT_KEYS.
 
     Example: stemwright endpoint --model embedded --port 8765 --keep-hours 2
     """

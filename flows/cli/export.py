@@ -31,11 +31,7 @@ def export(
     target: opt.OutDir,
     query: Annotated[
         str,
-        typer.Argument(
-            metavar="[QUERY]",
-            help="A track id, a source, or words of artist, title or album; none: every track.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="[QUERY]", show_default=False),
     ] = "",
     template: opt.NameTemplate = "",
     format: opt.ExportFormat = None,
@@ -51,6 +47,8 @@ def export(
     as_json: opt.AsJson = False,
 ) -> None:
     """Put a library's stems into a folder under readable names.
+
+    A QUERY is a track id, a source, or words of artist, title or album; none is every track.
 
     Without --format these are the library's own files, by hard links that cost no disk; with it
     they are encoded, with the track's tags and cover. Nothing is ever overwritten, and what an

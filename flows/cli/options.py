@@ -144,7 +144,8 @@ ExportFormat = Annotated[
     Literal["flac", "wav", "mp3", "m4a", "opus", "stem.mp4"] | None,
     typer.Option(
         "--format",
-        help="Encode anew, with tags and cover; stem.mp4 is a DJ's, all in one.",
+        metavar="NAME",
+        help="Encode anew, with tags and cover: flac, wav, mp3, m4a, opus or stem.mp4.",
         show_default=False,
     ),
 ]

@@ -62,18 +62,29 @@ def separate(
     """
     with errors_shown(as_json):
         export = _export_of(target, template, two_stems)
-        wanted = export.form.two_stems if export else ""
-        summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
-        exports = _exports(summary, export) if export else None
-        code = summary.exit_code or (exports.code if exports else Exit.DONE)
-        if as_json:
-            also = {"export": exports.document} if exports else {}
-            print_json(as_document(summary) | also | {"exit_code": code})
-        else:
-            show(summary)
-            if exports:
-                exports.show()
-        raise typer.Exit(code)
+        run_and_show(options, fail_under=fail_under, as_json=as_json, export=export)
+
+
+def run_and_show(
+    options: opt.RunOptions,
+    *,
+    fail_under: float = 0.0,
+    as_json: bool,
+    export: Export | None = None,
+) -> None:
+    """Run the flow, print its results, and exit with its code."""
+    wanted = export.form.two_stems if export else ""
+    summary = run(options, fail_under=fail_under, as_json=as_json, stem=wanted)
+    exports = _exports(summary, export) if export else None
+    code = summary.exit_code or (exports.code if exports else Exit.DONE)
+    if as_json:
+        also = {"export": exports.document} if exports else {}
+        print_json(as_document(summary) | also | {"exit_code": code})
+    else:
+        show(summary)
+        if exports:
+            exports.show()
+    raise typer.Exit(code)
 
 
 def as_document(summary: RunSummary) -> dict[str, Any]:
@@ -239,9 +250,11 @@ def show_places(summary: RunSummary) -> None:
         name = made.pop() if len(made) == 1 else "SEPARATION_ID"
         where = safe(summary.library)
         out.print(f"Stems:   {where}/tracks/TRACK_ID/{name}", soft_wrap=True)
-        out.print(
-            f"         each track's: stemwright reports --paths --library {where}", soft_wrap=True
-        )
+        for what, how in (
+            ("where each is:", "stemwright reports --paths"),
+            ("names of yours:", "stemwright export --out DIR"),
+        ):
+            out.print(f"         {what:<16}{how} --library {where}", soft_wrap=True)
     out.print(f"Tables:  {safe(summary.library)}/reports", soft_wrap=True)
 
 

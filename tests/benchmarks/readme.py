@@ -41,6 +41,7 @@ def demo_output(folder: Path) -> str:
 
 def picture_of(gallery: Path, picture: Path) -> None:
     """Take a picture of the gallery's first track, the worst."""
+    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("google-chrome")
@@ -52,6 +53,8 @@ def picture_of(gallery: Path, picture: Path) -> None:
         page.locator(".lane").nth(5).wait_for()
         page.screenshot(path=picture)
         browser.close()
+    with Image.open(picture) as drawn:
+        drawn.convert("RGB").quantize(256).save(picture, optimize=True)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from flows.cli import app
 from tests.cli.conftest import Invoke, write_excerpt
 
 COMMANDS = ["demo", "separate", "plan", "reports", "gallery", "review", "evaluate", "doctor"]
+COMMANDS += ["export"]
 COMMANDS += [f"models {name}" for name in ("list", "show", "fetch", "import", "verify")]
 CHEAP = ["plan", "reports", "review", "models list", "models show", "models verify"]
 
@@ -63,16 +65,17 @@ def test_at_80_columns_nothing_is_broken_off(
     monkeypatch.setenv("COLUMNS", "80")
     lines = stemwright(*command.split(), "--help").stdout.splitlines()
     for line in lines:
-        assert "…" not in line
+        assert not re.search(r"\w… *│$", line), line
         assert not re.search(r"\[[^\]]*\|[^\]]*$", line.rstrip("│ ")), line
+    words = [line.rstrip() for line in lines[: lines.index(next(filter(is_panel, lines)))]]
+    for line, following in itertools.pairwise(words):
+        assert not line or not following or len(f"{line} {following.split()[0]}") >= 80, line
     examples = [at for at, line in enumerate(lines) if "Example: " in line]
     assert all(not lines[at + 1].strip() for at in examples)
 
 
-def test_the_list_of_commands_has_a_sentence_each() -> None:
-    for command in app.registered_commands:
-        summary = str(command.callback.__doc__).split("\n\n")[0]
-        assert "\n" not in summary.strip(), "it would be shown with its line break"
+def is_panel(line: str) -> bool:
+    return line.startswith("╭")
 
 
 @pytest.mark.parametrize("command", ["separate", "plan"])
