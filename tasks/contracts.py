@@ -338,6 +338,17 @@ def _end_of(source: str) -> str:
     return f"{end}?{query}" if query and "." not in end else end
 
 
+class Tags(Value):
+    """What a file's own tags, or the page that it came from, say of it."""
+
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = {}
+
+
 class TrackRef(Value):
     """A row of a catalog: where a track is, and what the catalog says of it.
 
@@ -362,21 +373,15 @@ class TrackRef(Value):
     def label(self) -> str:
         return track_label(self.artist, self.title, self.source)
 
+    def words(self, tags: Tags) -> Tags:
+        """What the catalog says of the track and, where it says nothing, what its tags say."""
+        named = {name: getattr(self, name) or text for name, text in tags if name != "extra"}
+        return Tags(**named, extra=tags.extra | self.extra)
+
     @property
     def key(self) -> str:
         """Sixteen hex digits of the source's hash: a safe name for scratch folders."""
         return hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-class Tags(Value):
-    """What a file's own tags, or the page that it came from, say of it."""
-
-    title: str = ""
-    artist: str = ""
-    album: str = ""
-    genre: str = ""
-    isrc: str = ""
-    extra: dict[str, str] = {}
 
 
 class SourceAudio(Value):
@@ -392,6 +397,10 @@ class SourceAudio(Value):
     bytes: int
     fingerprint: str = ""
     tags: Tags = Tags()
+
+    @property
+    def words(self) -> Tags:
+        return self.ref.words(self.tags)
 
 
 class SourceFormat(Value):
@@ -441,6 +450,11 @@ class Mixture(Value):
     @property
     def duration_s(self) -> float:
         return self.frames / self.sample_rate_hz
+
+    def credited_to(self, audio: SourceAudio) -> Mixture:
+        """The same as the mixture of another source with the same audio."""
+        known = {"ref": audio.ref, "tags": audio.tags, "fingerprint": audio.fingerprint}
+        return self.model_copy(update={**known, "source_bytes": audio.bytes})
 
 
 class StemSet(Value):
@@ -631,6 +645,12 @@ class TrackReport(Value):
     @property
     def label(self) -> str:
         return track_label(self.artist, self.title, self.source)
+
+    def credited_to(self, audio: SourceAudio) -> TrackReport:
+        """The same as the report of another source with the same audio."""
+        known = {"source": audio.ref.source, "fingerprint": audio.fingerprint}
+        mixture = self.mixture.credited_to(audio)
+        return self.model_copy(update={**dict(audio.words), **known, "mixture": mixture})
 
     @property
     def realtime_factor(self) -> float:
