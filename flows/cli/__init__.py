@@ -13,9 +13,11 @@ from flows.cli import (
     doctor,
     endpoint,
     evaluate,
+    forget,
     gallery,
     models,
     plan,
+    prune,
     reports,
     review,
     separate,
@@ -61,6 +63,8 @@ app.command("separate")(separate.separate)
 app.command("plan")(plan.plan)
 app.command("reports")(reports.reports)
 app.command("gallery")(gallery.gallery)
+app.command("forget")(forget.forget)
+app.command("prune")(prune.prune)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

@@ -100,6 +100,8 @@ RetryFailed = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Separate again what is finished.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use no network.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 

@@ -95,6 +95,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def size(count: int) -> str:
+    """Return bytes as "12.3 MB"."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
 def few(reasons: Sequence[str], shown: int = 2) -> str:
     """Return the worst reasons in words; the report has them all."""
     more = f" +{len(reasons) - shown}" if len(reasons) > shown else ""

@@ -29,7 +29,7 @@ from tasks.contracts import (
     Verdict,
     track_label,
 )
-from tasks.recording.layout import place_of
+from tasks.recording.layout import Key, place_of
 from tasks.recording.sidecar import plain
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,10 @@ class Row(Value):
                 if value is not None and value == value  # pandas' unknown isn't equal to itself
             }
         )
+
+    @property
+    def key(self) -> Key:
+        return self.track_id, self.separation_id
 
     @property
     def place(self) -> str:
@@ -238,10 +242,10 @@ class Alias(Row):
     extra: dict[str, str] = Field(default={})
 
     @classmethod
-    def of(cls, report: TrackReport) -> Alias:
-        """Return what a report says of its source, before another source takes its place."""
+    def of(cls, said: TrackReport | TrackRow, run_id: str = "") -> Alias:
+        """Return what a report or a row says of its source, before another takes its place."""
         names = cls.model_fields.keys() - {"run_id", "created_at"}
-        return cls(**{name: getattr(report, name) for name in names}, run_id=report.run.run_id)
+        return cls(**{name: getattr(said, name) for name in names}, run_id=run_id)
 
     @property
     def facts(self) -> tuple[str, ...]:
