@@ -24,18 +24,23 @@ def sync(path: Path) -> None:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, atomically and durably."""
-    partial = path.with_name(f".{path.name}.part")
+    unfinished = partial(path)
     try:
-        with partial.open("wb") as file:
+        with unfinished.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        unfinished.replace(path)
     except BaseException:
         with suppress(OSError):
-            partial.unlink()
+            unfinished.unlink()
         raise
     sync(path.parent)
+
+
+def partial(path: Path) -> Path:
+    """Return where `write_synced` writes before `path` is replaced."""
+    return path.with_name(f".{path.name}.part")
 
 
 def make_folder(path: Path) -> None:
@@ -45,6 +50,15 @@ def make_folder(path: Path) -> None:
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
     sync(path.parent)
+
+
+def bytes_in(path: Path) -> int:
+    """Return the bytes of all files in a folder and its folders."""
+    found = 0
+    for file in path.rglob("*"):
+        with suppress(OSError):
+            found += 0 if file.is_symlink() or file.is_dir() else file.stat().st_size
+    return found
 
 
 def clear(path: Path) -> None:

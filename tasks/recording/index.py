@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.contracts import Failure
+from tasks.contracts import Failure, TrackRef
 from tasks.recording import tables
 from tasks.recording.keys import digest
 from tasks.recording.storage import Storage
+from tasks.recording.words import KnownWords
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,9 +22,15 @@ class LibraryIndex:
     About 40 bytes a source and separation: hashes in sorted arrays.
     """
 
-    def __init__(self, entries: _Entries, failures: _Failures) -> None:
+    def __init__(self, entries: _Entries, failures: _Failures, words: KnownWords) -> None:
         self._entries = entries
         self._failures = failures
+        self._words = words
+
+    @property
+    def separation_ids(self) -> frozenset[str]:
+        """The identities of all finished separations."""
+        return self._entries.separation_ids
 
     def __len__(self) -> int:
         return len(self._entries.keys)
@@ -43,6 +50,10 @@ class LibraryIndex:
             return found[0][1]
         return None
 
+    def covers(self, ref: TrackRef) -> bool:
+        """Tell whether the tables have all that a catalog says of a source that was found."""
+        return self._words.cover(ref)
+
     def failed(self, source: str, fingerprint: str) -> Failure | None:
         """Return the failure that will only repeat itself: the source's latest, about its input.
 
@@ -60,9 +71,12 @@ class LibraryIndex:
 class _Entries:
     """(source, separation) to (fingerprint, track): sorted by key, the newest first in each."""
 
-    def __init__(self, rows: Iterable[tuple[int, int, int, str]]) -> None:
+    def __init__(
+        self, rows: Iterable[tuple[int, int, int, str]], separation_ids: Collection[str]
+    ) -> None:
         import numpy as np
 
+        self.separation_ids = frozenset(separation_ids)
         packed = list(rows)
         keys = np.array([row[0] for row in packed], dtype=np.uint64)
         times = np.array([row[1] for row in packed], dtype=np.int64)
@@ -116,10 +130,12 @@ class _Loader:
         self._wanted = wanted
         self._aliased = aliased
         self._separations: dict[str, list[str]] = {}
+        self.separation_ids: set[str] = set()
 
     def separation(self, row: dict[str, Any]) -> None:
         track_id, separation = row["track_id"], row["separation_id"]
         done = [separation] if self._wanted is None or separation in self._wanted else []
+        self.separation_ids.update(done)
         if done and track_id in self._aliased:
             self._separations.setdefault(track_id, []).extend(done)
         self._enter(row["source"], row["fingerprint"], row, done)
@@ -144,7 +160,8 @@ class _Loader:
 def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex:
     """Read the tables into an index; of finished separations only those of `separation_ids`."""
     names = ["source", "fingerprint", "track_id", "separation_id", "aliases", "created_at"]
-    aliases = tables.read(store, "aliases").to_pylist()
+    columns = ["source", "fingerprint", "track_id", "created_at"]
+    aliases = tables.read(store, "aliases", columns).to_pylist()
     loader = _Loader(separation_ids, {alias["track_id"] for alias in aliases})
     for batch in tables.read(store, "tracks", names).to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
@@ -152,7 +169,7 @@ def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex
     for alias in aliases:
         loader.alias(alias)
     failures = _Failures(tables.read(store, "failures"), loader.successes)
-    return LibraryIndex(_Entries(loader.rows), failures)
+    return LibraryIndex(_Entries(loader.rows, loader.separation_ids), failures, KnownWords(store))
 
 
 def _us(time: datetime | None) -> int:

@@ -30,7 +30,7 @@ from tasks.contracts import (
     track_label,
 )
 from tasks.heard import worst_fault
-from tasks.recording.layout import place_of
+from tasks.recording.layout import Key, place_of
 from tasks.recording.sidecar import plain
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,10 @@ class Row(Value):
                 if value is not None and value == value  # pandas' unknown isn't equal to itself
             }
         )
+
+    @property
+    def key(self) -> Key:
+        return self.track_id, self.separation_id
 
     @property
     def place(self) -> str:
@@ -228,15 +232,33 @@ class StemRow(Row):
         )
 
 
-class Alias(Value):
-    """Another source that turned out to hold the audio of `track_id`."""
+class Alias(Row):
+    """A further row of a catalog, or a further source, with the audio of `track_id`."""
 
-    track_id: str
-    separation_id: str
-    source: str
+    source: str = ""
     fingerprint: str = ""
     run_id: str = ""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = Field(default={})
+
+    @classmethod
+    def of(cls, said: TrackReport | TrackRow, run_id: str = "") -> Alias:
+        """Return what a report or a row says of its source, before another takes its place."""
+        names = cls.model_fields.keys() - {"run_id", "created_at"}
+        return cls(**{name: getattr(said, name) for name in names}, run_id=run_id)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """All that tells this row from others of the same audio."""
+        extra = json.dumps(self.extra, ensure_ascii=False, sort_keys=True)
+        words = (self.title, self.artist, self.album, self.genre, self.isrc, extra)
+        return tuple(map(plain, (self.track_id, self.source, *words, self.fingerprint)))
 
 
 ROWS: dict[str, type[BaseModel]] = {
