@@ -374,6 +374,21 @@ def _end_of(source: str) -> str:
     return f"{end}?{query}" if query and "." not in end else end
 
 
+class Tags(Value):
+    """What a file's own tags, or the page that it came from, say of it.
+
+    `guessed` names the fields that only the file's name told.
+    """
+
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = {}
+    guessed: tuple[str, ...] = ()
+
+
 class TrackRef(Value):
     """A row of a catalog: where a track is, and what the catalog says of it.
 
@@ -398,25 +413,18 @@ class TrackRef(Value):
     def label(self) -> str:
         return track_label(self.artist, self.title, self.source)
 
+    def words(self, tags: Tags) -> Tags:
+        """What the catalog says of the track and, where it says nothing, what its tags say."""
+        names = Tags.model_fields.keys() - {"extra", "guessed"}
+        given = {name: text for name in names if (text := getattr(self, name))}
+        guessed = tuple(name for name in tags.guessed if name not in given)
+        extra = tags.extra | self.extra
+        return tags.model_copy(update={**given, "extra": extra, "guessed": guessed})
+
     @property
     def key(self) -> str:
         """Sixteen hex digits of the source's hash: a safe name for scratch folders."""
         return hashlib.sha256(self.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-class Tags(Value):
-    """What a file's own tags, or the page that it came from, say of it.
-
-    `guessed` names the fields that only the file's name told.
-    """
-
-    title: str = ""
-    artist: str = ""
-    album: str = ""
-    genre: str = ""
-    isrc: str = ""
-    extra: dict[str, str] = {}
-    guessed: tuple[str, ...] = ()
 
 
 class SourceAudio(Value):
@@ -432,6 +440,10 @@ class SourceAudio(Value):
     bytes: int
     fingerprint: str = ""
     tags: Tags = Tags()
+
+    @property
+    def words(self) -> Tags:
+        return self.ref.words(self.tags)
 
 
 class SourceFormat(Value):
@@ -481,6 +493,11 @@ class Mixture(Value):
     @property
     def duration_s(self) -> float:
         return self.frames / self.sample_rate_hz
+
+    def credited_to(self, audio: SourceAudio) -> Mixture:
+        """The same as the mixture of another source with the same audio."""
+        known = {"ref": audio.ref, "tags": audio.tags, "fingerprint": audio.fingerprint}
+        return self.model_copy(update={**known, "source_bytes": audio.bytes})
 
 
 class StemSet(Value):
@@ -675,6 +692,12 @@ class TrackReport(Value):
     @property
     def label(self) -> str:
         return track_label(self.artist, self.title, self.source)
+
+    def credited_to(self, audio: SourceAudio) -> TrackReport:
+        """The same as the report of another source with the same audio."""
+        known = {"source": audio.ref.source, "fingerprint": audio.fingerprint}
+        mixture = self.mixture.credited_to(audio)
+        return self.model_copy(update={**dict(audio.words), **known, "mixture": mixture})
 
     @property
     def realtime_factor(self) -> float:

@@ -71,7 +71,8 @@ class KnownTracks:
         for name in self._accepted_ids:
             track_id = self._index.find(ref.source, mark, name)
             if track_id and self._is_finished(track_id, name):
-                return Skipped((track_id, name), remembered=True)
+                # A catalog may say more of a source than was known when it was separated.
+                return Skipped((track_id, name), remembered=self._index.covers(ref))
         earlier = None if self._retry_failed else self._failure_of(ref, mark)
         return Failed(earlier, remembered=True) if earlier else None
 

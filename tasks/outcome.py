@@ -26,7 +26,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """In the library before. `remembered`: found by its very source, so nothing is to note."""
+    """In the library before. `remembered`: with all that is said of it, so nothing is to note."""
 
     place: Place
     remembered: bool = False

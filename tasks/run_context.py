@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tasks.contracts import (
     AudioPolicy,
@@ -18,7 +19,10 @@ from tasks.contracts import (
     QualityPolicy,
     Run,
     SeparationSettings,
+    SourceAudio,
+    Tags,
     TrackRef,
+    TrackReport,
 )
 from tasks.errors import DiskFull, Interrupted, StemwrightError
 from tasks.events import Publish, Stage
@@ -31,6 +35,9 @@ from tasks.stages import Ingested, Normalized
 
 if TYPE_CHECKING:
     from tasks.quality.calibration import Calibration
+
+_LINE = re.compile(r"(.* )(\d+)(?:,.*)?", re.DOTALL)
+"""An origin: "songs.csv, line 12", with what may be said of how it was read."""
 
 _IN_A_ROW = 3
 """So many tracks in a row that end by what hits them all, whatever they are, end the run."""
@@ -47,6 +54,10 @@ class TrackState:
     attempts: int = 1
     busy_s: float = 0.0
     claim: Claim | None = None
+    position: int = 0
+    """Where in the run's catalog its row is."""
+    displaced: TrackReport | None = None
+    """What the library's report was before this row took its place in it."""
 
     def __post_init__(self) -> None:
         self.value = self.ref
@@ -58,6 +69,12 @@ class TrackState:
     @property
     def track_id(self) -> str | None:
         return self.value.mixture.track_id if isinstance(self.value, Normalized) else None
+
+    @property
+    def words(self) -> Tags:
+        """What is said of it, by the catalog and, once they were read, by its tags."""
+        known = self.value.audio.tags if isinstance(self.value, Ingested) else Tags()
+        return self.ref.words(known)
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +97,11 @@ class TrackState:
         return self.outcome.place if self.outcome else None
 
     @property
+    def is_credited(self) -> bool:
+        """Whether the library's report of this audio is by this row of the catalog."""
+        return self.claim is not None and self.claim.credited == self.position
+
+    @property
     def remembered(self) -> bool:
         """Whether an earlier run's record of this very source is its end: nothing new to note."""
         return isinstance(self.outcome, Skipped | Failed) and self.outcome.remembered
@@ -90,6 +112,7 @@ class TrackState:
         if self.claim and not isinstance(outcome, Duplicate):
             self.claim.place = outcome.place
             self.claim.failure = self.failure
+            self.claim.first = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fail(self, error: StemwrightError, *, run_id: str, fingerprint: str = "") -> None:
@@ -108,16 +131,29 @@ class TrackState:
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """One audio of a run, which its first track separates and the others wait for.
+    """One audio of a run, which one track separates and the others wait for.
 
+    Whoever comes to it first separates it; its report is that of the first row of the catalog.
     Claims last as long as the run: a hundred thousand of them must not hold their reports.
     """
 
     label: str
     source: str
+    position: int
+    """Of the first of its rows so far."""
+    first: TrackState | None
+    """That row, until the separation is over."""
+    credited: int | None = None
+    """The row that the library's report is of; None while that is none of this run's."""
     over: threading.Event = field(default_factory=threading.Event)
     place: Place | None = None
     failure: Failure | None = None
+
+    def credit(self, owner: TrackState) -> SourceAudio:
+        """Return the first row so far, which the report that `owner` is about to make is of."""
+        first = self.first or owner
+        self.credited = first.position
+        return cast(Ingested, first.value).audio
 
 
 class Claims:
@@ -126,13 +162,18 @@ class Claims:
     def __init__(self) -> None:
         self._of: dict[str, Claim] = {}
         self._lock = threading.Lock()
+        self.crediting = threading.Lock()
+        """Held while a report that was recorded is given another row."""
 
     def take(self, track_id: str, track: TrackState) -> bool:
         """Claim this audio for a track; False where another one has it. `track.claim` is set."""
-        mine = track.claim or Claim(track.label, track.ref.source)
+        mine = track.claim or Claim(track.label, track.ref.source, track.position, track)
         with self._lock:
-            track.claim = self._of.setdefault(track_id, mine)
-        return track.claim is mine
+            claim = track.claim = self._of.setdefault(track_id, mine)
+            if track.position < claim.position:
+                claim.position = track.position
+                claim.first = claim.first and track
+        return claim is mine
 
 
 class EarlyEnd:
@@ -154,6 +195,15 @@ class EarlyEnd:
         self.cause = self.cause or self._engine.fatal_error()
         if self.cause is None and failure and self._in_a_row >= _IN_A_ROW:
             self.cause = StemwrightError(failure.message, remedy=failure.remedy)
+
+
+def comes_before(origin: str, other: str) -> bool:
+    """Tell whether a row stands above another one in the same catalog, by what they are called.
+
+    So a file that is edited is the same catalog, and one of another name isn't.
+    """
+    here, there = _LINE.fullmatch(origin), _LINE.fullmatch(other)
+    return bool(here and there and here[1] == there[1] and int(here[2]) < int(there[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +262,25 @@ class RunContext:
         """Raise `Interrupted` if the run was asked to stop."""
         if self.stop.is_set():
             raise Interrupted("the run was asked to stop.", track=track.label)
+
+    def credit(self, track: TrackState) -> None:
+        """Give an audio's report to this row of the catalog, if it is the first that has it.
+
+        What a separation is called must not depend on which row was decoded first, nor on whether
+        an earlier run of the same catalog was cut short.
+        """
+        claim = track.claim
+        if claim is None or claim.place is None or not isinstance(track.value, Ingested):
+            return
+        with self.claims.crediting:
+            if claim.position != track.position or claim.credited == track.position:
+                return
+            if claim.credited is None:
+                named = self.library.report(*claim.place).mixture.ref.origin
+                if not comes_before(track.ref.origin, named):
+                    return
+            track.displaced = self.library.credit(*claim.place, track.value.audio)
+            claim.credited = track.position
 
     def known_outcome(self, track: TrackState, track_id: str) -> Outcome | None:
         """Claim this audio; return the outcome if it is another track's, or in the library."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -22,7 +22,7 @@ from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
 from tasks import stages
-from tasks.contracts import TrackRef
+from tasks.contracts import TrackRef, TrackReport
 from tasks.errors import (
     IncompleteSeparation,
     Interrupted,
@@ -39,6 +39,7 @@ from tasks.stages import Incomplete, Ingested, Normalized, Scored, Separated, Va
 
 Next = Ingested | Outcome
 """What a stage makes of a track: the next value, or its end."""
+Known = TypeVar("Known", bound=Normalized)
 StageTask = Task[["Batch", RunContext], State[Any]]
 
 
@@ -231,11 +232,28 @@ def _validate(track: TrackState, run: RunContext) -> Next:
 
 
 def _score(track: TrackState, run: RunContext) -> Next:
-    return stages.score(cast(Validated, track.value), run.policies.quality)
+    given = cast(Validated, track.value)
+    # Thresholds go by the genre, which is the first row's; the track stays the row that it is.
+    made = stages.score(_credited(track, given), run.policies.quality)
+    return made.credited_to(given.audio)
+
+
+def _credited(track: TrackState, given: Known) -> Known:
+    """The track as the first row of the catalog that has its audio, as far as the run knows."""
+    return given.credited_to(track.claim.credit(track)) if track.claim else given
+
+
+def _displaced(report: TrackReport, run: RunContext) -> TrackReport | None:
+    """The report of another source that is about to be replaced."""
+    place = report.track_id, report.separation_id
+    if not (run.replace and run.library.is_finished(*place)):
+        return None
+    former = run.library.report(*place)
+    return None if former.source == report.source else former
 
 
 def _record(track: TrackState, run: RunContext) -> Next:
-    given = cast(Scored, track.value)
+    given = _credited(track, cast(Scored, track.value))
     report = stages.report(
         given,
         run.policies.separation,
@@ -245,7 +263,11 @@ def _record(track: TrackState, run: RunContext) -> Next:
         calibration=run.calibration,
     )
     folder = given.mixture.path.parent
+    track.displaced = _displaced(report, run)
     report = stages.record(report, folder, run.library, replace=run.replace)
+    if track.claim and report.run.run_id != run.run.run_id:
+        # Another process was first, with a row of its own.
+        track.claim.credited = None
     run.engine.release(report.track_id)
     return Done(report)
 

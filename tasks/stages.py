@@ -9,7 +9,7 @@ thread, process or machine. Prefect's tasks around them are in `tasks.stage_task
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tasks.contracts import (
     AudioPolicy,
@@ -49,18 +49,23 @@ class Ingested(Value):
     @property
     def label(self) -> str:
         """ "Artist – Title"; the catalog's words win over the tags'."""
-        ref, tags = self.ref, self.audio.tags
-        return track_label(ref.artist or tags.artist, ref.title or tags.title, ref.source)
+        words = self.audio.words
+        return track_label(words.artist, words.title, self.ref.source)
 
     @property
     def genre(self) -> str:
-        return self.ref.genre or self.audio.tags.genre
+        return self.audio.words.genre
 
 
 class Normalized(Ingested):
     """A track as lossless audio at the model's rate."""
 
     mixture: Mixture
+
+    def credited_to(self, audio: SourceAudio) -> Self:
+        """The same as another source with the same audio."""
+        mixture = self.mixture.credited_to(audio)
+        return self.model_copy(update={"audio": audio, "mixture": mixture})
 
 
 class Separated(Normalized):
@@ -203,21 +208,15 @@ def report(
     calibration: Calibration | None = None,
 ) -> TrackReport:
     """Gather all that is known of a track. The catalog's words win over the tags'."""
-    ref, tags, stem_set, quality = given.ref, given.audio.tags, given.stem_set, given.quality
+    stem_set, quality = given.stem_set, given.quality
     if calibration is not None:
         quality = calibration.place(quality, model=stem_set.model, genre=given.genre)
     return TrackReport(
         track_id=given.mixture.track_id,
         separation_id=stem_set.separation_id,
-        source=ref.source,
+        source=given.ref.source,
         fingerprint=given.audio.fingerprint,
-        title=ref.title or tags.title,
-        artist=ref.artist or tags.artist,
-        album=ref.album or tags.album,
-        genre=given.genre,
-        isrc=ref.isrc or tags.isrc,
-        extra=tags.extra | ref.extra,
-        guessed=tags.guessed,
+        **dict(given.audio.words),
         duration_s=given.mixture.duration_s,
         mixture=given.mixture,
         settings=settings,

@@ -13,9 +13,10 @@ from flows.runner.summary import RunSummary
 from tasks.contracts import Failure
 from tasks.errors import Interrupted, StemwrightError
 from tasks.events import Event, RowRefused, Tick, TrackEnded
-from tasks.outcome import Done, Failed, Place
+from tasks.outcome import Done, Failed, Outcome, Place
 from tasks.recording import Alias, Library
 from tasks.run_context import TrackState
+from tasks.sources import fingerprint
 
 Row = TypeVar("Row")
 
@@ -70,9 +71,9 @@ class RunRecorder:
             case Done(report):
                 self._pages.write(report, self._summary.library)
             case _:
-                self._aliases.append(_alias(track))
                 if track.place:
                     self._found.append(track.place)
+        self._aliases += _aliases(track, self._summary.run_id)
         if len(self._failures) + len(self._aliases) >= self.FLUSH:
             self._flush()
 
@@ -96,12 +97,29 @@ class RunRecorder:
             rows.clear()
 
 
-def _alias(track: TrackState) -> Alias:
-    """This source holds the same audio as a track that is in the library."""
-    track_id, separation_id = track.place or ("", "")
+def _aliases(track: TrackState, run_id: str) -> list[Alias]:
+    """The rows with a finished track's audio that aren't the one its report is of."""
+    if track.place is None:
+        return []
+    found = [Alias.of(track.displaced)] if track.displaced else []
+    own = _alias(track, track.place, run_id)
+    if not track.is_credited and not _says(track.outcome, own):
+        found.append(own)
+    return found
+
+
+def _says(outcome: Outcome | None, alias: Alias) -> bool:
+    """Tell whether a report, of whichever run, is by this very row."""
+    return isinstance(outcome, Done) and Alias.of(outcome.report).facts == alias.facts
+
+
+def _alias(track: TrackState, place: Place, run_id: str) -> Alias:
+    track_id, separation_id = place
     return Alias(
-        source=track.ref.source,
-        fingerprint=track.fingerprint,
         track_id=track_id,
         separation_id=separation_id,
+        source=track.ref.source,
+        **dict(track.words),
+        fingerprint=track.fingerprint or fingerprint(track.ref),
+        run_id=run_id,
     )

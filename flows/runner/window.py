@@ -47,11 +47,13 @@ def tracks_of(refs: Iterable[TrackRef | Failure], run: RunContext) -> Iterator[T
 
     So a second run over a finished catalog starts no task, fetches nothing and decodes nothing.
     """
-    for ref in refs:
+    for position, ref in enumerate(refs):
         if isinstance(ref, Failure):
             run.publish(RowRefused(ref.model_copy(update={"run_id": run.run.run_id})))
             continue
-        track = TrackState(ref=ref, folder=run.workspace / ref.key)
+        # A catalog may have several rows of one source.
+        folder = run.workspace / f"{ref.key}-{position}"
+        track = TrackState(ref=ref, folder=folder, position=position)
         run.publish(TrackStarted(track))
         outcome = settled_as(ref, run.known)
         if outcome is None:
@@ -159,6 +161,7 @@ def _drive(batch: Batch, run: RunContext, stages: dict[Stage, StageTask]) -> Bat
             _close(track, run)
     for track in batch.tracks:
         _follow(track)
+        _credit(track, run)
     return batch
 
 
@@ -191,3 +194,11 @@ def _follow(track: TrackState) -> None:
         }
     )
     track.outcome = Failed(failure)
+
+
+def _credit(track: TrackState, run: RunContext) -> None:
+    try:
+        run.credit(track)
+    except StemwrightError as error:
+        # Nothing is lost: the row then is one of the aliases.
+        log.warning("%s: the report stays another row's: %s", track.label, error)

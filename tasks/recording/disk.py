@@ -24,18 +24,23 @@ def sync(path: Path) -> None:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, atomically and durably."""
-    partial = path.with_name(f".{path.name}.part")
+    unfinished = partial(path)
     try:
-        with partial.open("wb") as file:
+        with unfinished.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        unfinished.replace(path)
     except BaseException:
         with suppress(OSError):
-            partial.unlink()
+            unfinished.unlink()
         raise
     sync(path.parent)
+
+
+def partial(path: Path) -> Path:
+    """Return where `write_synced` writes before `path` is replaced."""
+    return path.with_name(f".{path.name}.part")
 
 
 def make_folder(path: Path) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.contracts import Failure
+from tasks.contracts import Failure, TrackRef
 from tasks.recording import tables
 from tasks.recording.keys import digest
 from tasks.recording.storage import Storage
+from tasks.recording.words import KnownWords
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,9 +22,10 @@ class LibraryIndex:
     About 40 bytes a source and separation: hashes in sorted arrays.
     """
 
-    def __init__(self, entries: _Entries, failures: _Failures) -> None:
+    def __init__(self, entries: _Entries, failures: _Failures, words: KnownWords) -> None:
         self._entries = entries
         self._failures = failures
+        self._words = words
 
     def __len__(self) -> int:
         return len(self._entries.keys)
@@ -42,6 +44,10 @@ class LibraryIndex:
         if found and (not now or not found[0][0]):
             return found[0][1]
         return None
+
+    def covers(self, ref: TrackRef) -> bool:
+        """Tell whether the tables have all that a catalog says of a source that was found."""
+        return self._words.cover(ref)
 
     def failed(self, source: str, fingerprint: str) -> Failure | None:
         """Return the failure that will only repeat itself: the source's latest, about its input.
@@ -144,7 +150,8 @@ class _Loader:
 def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex:
     """Read the tables into an index; of finished separations only those of `separation_ids`."""
     names = ["source", "fingerprint", "track_id", "separation_id", "aliases", "created_at"]
-    aliases = tables.read(store, "aliases").to_pylist()
+    columns = ["source", "fingerprint", "track_id", "created_at"]
+    aliases = tables.read(store, "aliases", columns).to_pylist()
     loader = _Loader(separation_ids, {alias["track_id"] for alias in aliases})
     for batch in tables.read(store, "tracks", names).to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
@@ -152,7 +159,7 @@ def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex
     for alias in aliases:
         loader.alias(alias)
     failures = _Failures(tables.read(store, "failures"), loader.successes)
-    return LibraryIndex(_Entries(loader.rows), failures)
+    return LibraryIndex(_Entries(loader.rows), failures, KnownWords(store))
 
 
 def _us(time: datetime | None) -> int:

@@ -1,4 +1,4 @@
-"""Which table file holds the row of which separation."""
+"""Which table file holds the row of which separation, and which aliases there are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hashlib import blake2b
 from tasks.errors import ProtocolError
 from tasks.recording import tables
 from tasks.recording.layout import Key
+from tasks.recording.rows import Alias
 from tasks.recording.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,36 @@ class RowKeys:
         if number is None or self._files[number] not in self._number:
             return None
         return self._files[number]
+
+
+class KnownAliases:
+    """A process's view of the aliases: each file is read once, by its name."""
+
+    def __init__(self) -> None:
+        self._in: dict[str, set[int]] = {}
+
+    def refresh(self, store: Storage) -> None:
+        """Take in the files that came, and forget those that went."""
+        files = tables.files_of(store, "aliases")
+        self._in = {file: self._in.get(file) or _aliases_in(store, file) for file in files}
+
+    def fresh(self, aliases: Iterable[Alias]) -> list[Alias]:
+        """Return those that the table doesn't have, each once."""
+        by_facts = {digest(*alias.facts): alias for alias in aliases}
+        return [
+            alias
+            for facts, alias in by_facts.items()
+            if not any(facts in known for known in self._in.values())
+        ]
+
+
+def _aliases_in(store: Storage, file: str) -> set[int]:
+    try:
+        found = tables.read(store, "aliases", files=[file]).to_pylist()
+    except ProtocolError as error:
+        log.warning("%s", error)
+        return set()
+    return {digest(*Alias.read(row).facts) for row in found}
 
 
 def _keys_in(store: Storage, file: str) -> list[Key]:

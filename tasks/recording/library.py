@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.contracts import Failure, TrackReport
+from tasks.contracts import Failure, SourceAudio, TrackReport
 from tasks.errors import ProtocolError, SettingsError, StemwrightError, TransientError
 from tasks.paths import is_text, shown
 from tasks.recording import disk, scratch, sidecar
+from tasks.recording.change import Change
 from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
 from tasks.recording.local_store import LOCK_TIMEOUT_S, OWN, LocalStore
 from tasks.recording.object_store import ObjectStore, demand_driver
@@ -213,6 +214,23 @@ class Library:
         disk.clear(folder)
         return winner
 
+    def credit(self, track_id: str, separation_id: str, audio: SourceAudio) -> TrackReport:
+        """Let a finished separation be that of another source with the same audio.
+
+        Its report and its rows have that source's words from then on; stems and scores stay.
+
+        Returns:
+            The report as it was.
+
+        Raises:
+            ProtocolError: It isn't finished, or its report.json is damaged.
+        """
+        with self._exclusive():
+            former = self.report(track_id, separation_id)
+            now = sidecar.dump(sidecar.relative(former.credited_to(audio)))
+            self._carry_out(Change(reports={place_of(track_id, separation_id): now.decode()}))
+            return former
+
     # --- tables -------------------------------------------------------------------------------
 
     def write_rows(self, reports: Sequence[TrackReport]) -> None:
@@ -244,10 +262,13 @@ class Library:
                 self._recorder.append("failures", failures, failures[0].run_id)
 
     def record_aliases(self, aliases: Sequence[Alias]) -> None:
-        """Remember sources that hold the audio of a known track, so that none is read again."""
+        """Remember sources that hold the audio of a known track, so that none is read again.
+
+        What was said of a source already isn't said twice.
+        """
         if aliases:
             with self._exclusive():
-                self._recorder.append("aliases", aliases, aliases[0].run_id)
+                self._recorder.add_aliases(aliases)
 
     def rebuild(self, on_unreadable: Unreadable | None = None) -> int:
         """Make `reports/tracks` and `reports/stems` anew from every report.json.
@@ -387,7 +408,12 @@ class Library:
                 except ProtocolError as error:
                     _warn(place, error)
                 self._store.forget(place)
+            if noted := self._store.noted_change():
+                self._carry_out(Change.model_validate_json(noted))
             yield
+
+    def _carry_out(self, change: Change) -> None:
+        change.carry_out(self._store, self._recorder)
 
     def _settled(self) -> None:
         try:

@@ -6,6 +6,7 @@ finish it, or undo it, if its process dies half-way:
 
 - `ready/`: table files that are about to move into `reports/`, and in `remove.json` the files
   that they replace. The next holder moves and removes the rest.
+- `change.json`: what is about to be done in several steps. The next holder does it.
 - `replaced/TRACK_ID/SEPARATION_ID/`: a finished separation that is making room for a new one. If
   its place is empty it goes back; if the new one is there the table rows are brought up to date
   and the old one goes.
@@ -41,6 +42,7 @@ class LocalStore(Storage):
         self._own = self.scratch / OWN
         self._ready = self._own / "ready"
         self._staging = self._own / "staging"
+        self._change = self._own / "change.json"
 
     @property
     def scratch(self) -> Path:
@@ -145,9 +147,23 @@ class LocalStore(Storage):
         if not self._own.exists():
             return []
         disk.clear(self._staging)
+        disk.partial(self._change).unlink(missing_ok=True)
         if self._ready.exists():
             self._apply()
         return [place for place in self._asides() if not self._restored(place)]
+
+    def note_change(self, data: bytes) -> None:
+        disk.make_folder(self._own)
+        disk.write_synced(self._change, data)
+
+    def noted_change(self) -> bytes | None:
+        try:
+            return self._change.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def forget_change(self) -> None:
+        self._change.unlink()
 
     def _asides(self) -> list[str]:
         return [

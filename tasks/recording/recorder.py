@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from tasks.contracts import TrackReport
 from tasks.errors import StemwrightError
 from tasks.recording import sidecar, tables
-from tasks.recording.keys import RowKeys
+from tasks.recording.keys import KnownAliases, RowKeys
 from tasks.recording.layout import REPORT, Key, key_of, place_of
-from tasks.recording.rows import Row, StemRow, TrackRow
+from tasks.recording.rows import Alias, Row, StemRow, TrackRow
 from tasks.recording.storage import Storage
 from tasks.recording.storage_errors import incomplete, storage_error
 from tasks.recording.tables import Table
@@ -32,6 +32,7 @@ class Recorder:
     def __init__(self, store: Storage) -> None:
         self._store = store
         self._keys = RowKeys()
+        self._aliases = KnownAliases()
 
     def record(self, reports: Iterable[TrackReport], run_id: str = "") -> None:
         """Write the rows of `reports`; a separation with a row keeps one, brought up to date."""
@@ -121,6 +122,12 @@ class Recorder:
                 yield sidecar.parse(data, key_of(place))
             except StemwrightError as error:
                 on_unreadable(place, error)
+
+    def add_aliases(self, aliases: Iterable[Alias]) -> None:
+        """Add those aliases that the table doesn't have."""
+        self._aliases.refresh(self._store)
+        if fresh := self._aliases.fresh(aliases):
+            self.append("aliases", fresh, fresh[0].run_id)
 
     def append(self, table: Table, rows: Sequence[BaseModel], run_id: str) -> None:
         """Add one file of rows to a table that keeps all of its history."""

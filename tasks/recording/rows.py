@@ -228,15 +228,34 @@ class StemRow(Row):
         )
 
 
-class Alias(Value):
-    """Another source that turned out to hold the audio of `track_id`."""
+class Alias(Row):
+    """A further row of a catalog, or a further source, with the audio of `track_id`."""
 
-    track_id: str
-    separation_id: str
-    source: str
+    source: str = ""
     fingerprint: str = ""
     run_id: str = ""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    isrc: str = ""
+    extra: dict[str, str] = Field(default={})
+    guessed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, report: TrackReport) -> Alias:
+        """Return what a report says of its source, before another source takes its place."""
+        names = cls.model_fields.keys() - {"run_id", "created_at"}
+        return cls(**{name: getattr(report, name) for name in names}, run_id=report.run.run_id)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """All that tells this row from others of the same audio."""
+        extra = json.dumps(self.extra, ensure_ascii=False, sort_keys=True)
+        words = (self.title, self.artist, self.album, self.genre, self.isrc, extra)
+        return tuple(map(plain, (self.track_id, self.source, *words, self.fingerprint)))
 
 
 ROWS: dict[str, type[BaseModel]] = {

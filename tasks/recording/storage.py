@@ -76,6 +76,20 @@ class Storage(ABC):
     def publish(self, staged: Path, remove: Sequence[str]) -> None:
         """Under the lock: all staged tables appear and all of `remove` go, or none do."""
 
+    # --- only where something that takes several steps can be finished by others -------------
+
+    def note_change(self, data: bytes) -> None:
+        """Under the lock: keep what is about to be done, durably, before its first step."""
+        return
+
+    def noted_change(self) -> bytes | None:
+        """Under the lock: return what a dead holder was about to do, or this one is doing."""
+        return None
+
+    def forget_change(self) -> None:
+        """Under the lock: what was noted is done."""
+        return
+
     # --- only where a replacement takes more than one step ------------------------------------
 
     def is_replaced(self, place: str) -> bool:

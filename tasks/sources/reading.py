@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TextIO
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -153,7 +154,11 @@ class _Place:
 
 @dataclass(slots=True)
 class _Reading:
-    """One run over sources; remembers an eight-byte hash of each track that it passed on."""
+    """One run over sources; remembers eight-byte hashes of what it passed on.
+
+    Of one source only rows that say something, and something else, pass a second time: each ISRC
+    of a catalog has its row in the tables.
+    """
 
     offline: bool
     quiet: bool
@@ -221,17 +226,14 @@ class _Reading:
     def _track(self, row: Row, kind: str, place: _Place) -> Item | None:
         """One track, or None where it was passed on already."""
         source = row.source
-        try:
-            digest = hashlib.blake2b(source.encode(), digest_size=8).digest()
-        except UnicodeError:
-            return _failed(_impossible(), place, row)
-        hashed = int.from_bytes(digest, "little")
-        if hashed in self.seen:
-            return None
-        self.seen.add(hashed)
         fields = {
             _clean(name): _clean(text) for name, text in row.fields.items() if text and text.strip()
         }
+        try:
+            if not self._is_new(source, fields):
+                return None
+        except UnicodeError:
+            return _failed(_impossible(), place, row)
         named = {name: fields.pop(name) for name in _NAMED if name in fields}
         return TrackRef(
             source=source,
@@ -241,6 +243,19 @@ class _Reading:
             address=row.address,
             **named,
         )
+
+    def _is_new(self, source: str, fields: dict[str, str]) -> bool:
+        """Tell whether a source, or what is said of it, hasn't passed yet."""
+        known = {_hash(source)}
+        if fields:
+            known.add(_hash("\0".join([source, *chain(*sorted(fields.items()))])))
+        new = known - self.seen
+        self.seen |= new
+        return bool(new)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _absolute(path: str, folder: str) -> str:

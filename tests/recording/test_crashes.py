@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.contracts import TrackReport
+from tasks.contracts import SourceAudio, TrackRef, TrackReport
 from tasks.errors import DiskFull, StemwrightError
 from tasks.recording import Library
 from tests.recording.crashes import DONE, run_and_kill, run_with_full_disk
@@ -176,6 +176,31 @@ def test_a_rebuild_cut_short_anywhere(
             pass
         assert_settled(root, runs)
         assert Library(root).rebuild() == 3
+
+
+def test_a_report_given_to_another_source_cut_short_anywhere(tmp_path: Path) -> None:
+    ref = TrackRef(source="/first.mp3", kind="file", title="First", isrc="GB001")
+    audio = SourceAudio(ref=ref, path=Path("/first.mp3"), in_scratch=False, bytes=1)
+
+    def work(root: Path) -> None:
+        Library(root).credit(track_id_of(1), SEPARATION_ID, audio)
+
+    def prepare(root: Path) -> None:
+        record(root, track(1, run="a"))
+        record(root, track(2, run="neighbour"))
+
+    for root in each_step(run_and_kill, tmp_path, prepare, work):
+        library = Library(root)
+        rows = library.tracks().set_index("track_id")
+        with library.workspace("next"):
+            pass
+        report = library.report(track_id_of(1), SEPARATION_ID)
+        assert report.title in ("Title", "First")
+        assert rows.loc[track_id_of(1), "title"] == report.title, "reading heals the row"
+        assert_settled(root, {1: "a", 2: "neighbour"})
+        work(root)
+        assert library.report(track_id_of(1), SEPARATION_ID).isrc == "GB001"
+        run_of(root)
 
 
 def test_a_row_after_a_crash_between_commit_and_row(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ SCHEMAS = {
         label remedy input_error:flag fingerprint
     """,
     "aliases": """
-        track_id separation_id source fingerprint run_id created_at:time
+        track_id separation_id source fingerprint run_id created_at:time title artist album genre
+        isrc extra guessed
     """,
 }
 _TYPES = {

@@ -128,9 +128,15 @@ def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
 def test_duplicates_are_yielded_once_across_sources(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     path = tmp_path / "songs.csv"
-    path.write_text(f"source,title\na.wav,first\n./a.wav,again\n{tmp_path}/x/../a.wav,again\n")
+    path.write_text(f"source,title\na.wav,first\n./a.wav,first\n{tmp_path}/x/../a.wav,\n")
     (only,) = refs(path, tmp_path / "a.wav", f"file://{tmp_path}/a.wav")
     assert only.title == "first"
+
+
+def test_a_source_passes_again_for_what_else_is_said_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "songs.csv"
+    path.write_text("source,isrc\na.wav,GB1\na.wav,GB2\n./a.wav,GB2\na.wav,\na.wav,GB1\n")
+    assert [ref.isrc for ref in refs(path)] == ["GB1", "GB2"]
 
 
 @pytest.mark.parametrize(
