@@ -14,9 +14,11 @@ from flows.cli import (
     endpoint,
     evaluate,
     export,
+    forget,
     gallery,
     models,
     plan,
+    prune,
     reports,
     review,
     separate,
@@ -62,6 +64,8 @@ app.command("plan")(plan.plan)
 app.command("reports")(reports.reports)
 app.command("export")(export.export)
 app.command("gallery")(gallery.gallery)
+app.command("forget")(forget.forget)
+app.command("prune")(prune.prune)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

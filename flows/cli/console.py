@@ -94,6 +94,15 @@ def tell(name: str, text: str, *, pad: int) -> None:
         out.print(f"{name:<{pad}} {text}")
 
 
+def agreed(question: str, *, as_json: bool) -> bool:
+    """Ask on stderr; where nobody can answer, the command ends as one that was used wrongly."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        what = "this asks first, and there was no answer."
+        stop(Exit.USAGE, "UsageError", what, "Say --yes, or --dry-run to look.", as_json=as_json)
+
+
 @contextmanager
 def busy(doing: str) -> Iterator[None]:
     """Say on a terminal that something takes a moment, and say no more of it afterwards."""

@@ -165,6 +165,8 @@ AllowPrivate = Annotated[
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Use no network.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 

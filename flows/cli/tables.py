@@ -124,6 +124,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def size(count: int) -> str:
+    """Return bytes as "12.3 MB"."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
 def many(count: int, what: str) -> str:
     """Return "1 track", "2 tracks"."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

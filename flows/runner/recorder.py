@@ -101,7 +101,7 @@ def _aliases(track: TrackState, run_id: str) -> list[Alias]:
     """The rows with a finished track's audio that aren't the one its report is of."""
     if track.place is None:
         return []
-    found = [Alias.of(track.displaced)] if track.displaced else []
+    found = [Alias.of(track.displaced, run_id)] if track.displaced else []
     own = _alias(track, track.place, run_id)
     if not track.is_credited and not _says(track.outcome, own):
         found.append(own)

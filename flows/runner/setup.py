@@ -54,9 +54,11 @@ class Prepared:
         self, library: Library, *, force: bool = False, retry_failed: bool = False
     ) -> KnownTracks:
         """Return what `library` has settled already."""
-        return KnownTracks(
-            library, library.index(), self.accepted_ids, force=force, retry_failed=retry_failed
-        )
+        index = library.index()
+        # There are many of these and a library has few: what it hasn't isn't asked for by track.
+        wider = self.engine.wider_ids(self.settings.separation)
+        accepted = (*self.accepted_ids, *(name for name in wider if name in index.separation_ids))
+        return KnownTracks(library, index, accepted, force=force, retry_failed=retry_failed)
 
 
 def read_settings(

@@ -52,6 +52,15 @@ def make_folder(path: Path) -> None:
     sync(path.parent)
 
 
+def bytes_in(path: Path) -> int:
+    """Return the bytes of all files in a folder and its folders."""
+    found = 0
+    for file in path.rglob("*"):
+        with suppress(OSError):
+            found += 0 if file.is_symlink() or file.is_dir() else file.stat().st_size
+    return found
+
+
 def clear(path: Path) -> None:
     """Remove a folder as far as it goes, without complaint; needs no free space."""
     shutil.rmtree(path, ignore_errors=True)

@@ -27,6 +27,11 @@ class LibraryIndex:
         self._failures = failures
         self._words = words
 
+    @property
+    def separation_ids(self) -> frozenset[str]:
+        """The identities of all finished separations."""
+        return self._entries.separation_ids
+
     def __len__(self) -> int:
         return len(self._entries.keys)
 
@@ -66,9 +71,12 @@ class LibraryIndex:
 class _Entries:
     """(source, separation) to (fingerprint, track): sorted by key, the newest first in each."""
 
-    def __init__(self, rows: Iterable[tuple[int, int, int, str]]) -> None:
+    def __init__(
+        self, rows: Iterable[tuple[int, int, int, str]], separation_ids: Collection[str]
+    ) -> None:
         import numpy as np
 
+        self.separation_ids = frozenset(separation_ids)
         packed = list(rows)
         keys = np.array([row[0] for row in packed], dtype=np.uint64)
         times = np.array([row[1] for row in packed], dtype=np.int64)
@@ -122,10 +130,12 @@ class _Loader:
         self._wanted = wanted
         self._aliased = aliased
         self._separations: dict[str, list[str]] = {}
+        self.separation_ids: set[str] = set()
 
     def separation(self, row: dict[str, Any]) -> None:
         track_id, separation = row["track_id"], row["separation_id"]
         done = [separation] if self._wanted is None or separation in self._wanted else []
+        self.separation_ids.update(done)
         if done and track_id in self._aliased:
             self._separations.setdefault(track_id, []).extend(done)
         self._enter(row["source"], row["fingerprint"], row, done)
@@ -159,7 +169,7 @@ def load(store: Storage, separation_ids: Collection[str] | None) -> LibraryIndex
     for alias in aliases:
         loader.alias(alias)
     failures = _Failures(tables.read(store, "failures"), loader.successes)
-    return LibraryIndex(_Entries(loader.rows), failures, KnownWords(store))
+    return LibraryIndex(_Entries(loader.rows, loader.separation_ids), failures, KnownWords(store))
 
 
 def _us(time: datetime | None) -> int:

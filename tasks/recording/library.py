@@ -14,7 +14,7 @@ from tasks.errors import ProtocolError, SettingsError, StemwrightError, Transien
 from tasks.paths import is_text, shown
 from tasks.recording import disk, scratch, sidecar
 from tasks.recording.change import Change
-from tasks.recording.layout import REPORT, Key, document_of, place_of, slug
+from tasks.recording.layout import REPORT, TRACKS, Key, document_of, place_of, slug
 from tasks.recording.local_store import LOCK_TIMEOUT_S, OWN, LocalStore
 from tasks.recording.object_store import ObjectStore, demand_driver
 from tasks.recording.recorder import Recorder, Unreadable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.recording.index import LibraryIndex
+    from tasks.recording.pruning import Superseded
     from tasks.recording.tables import Table
 
 log = logging.getLogger(__name__)
@@ -230,6 +231,62 @@ class Library:
             now = sidecar.dump(sidecar.relative(former.credited_to(audio)))
             self._carry_out(Change(reports={place_of(track_id, separation_id): now.decode()}))
             return former
+
+    def forget(self, track_ids: Collection[str], sources: Collection[str] = ()) -> None:
+        """Remove tracks: every separation, their rows, their aliases, and their failures.
+
+        Killed at any step, the next use of the library goes on with it (an object store's is
+        finished by the same call again).
+
+        Args:
+            track_ids: The tracks.
+            sources: Further sources of which the failures go.
+        """
+        with self._exclusive():
+            tracks, aliases = (
+                frame[frame["track_id"].isin(set(track_ids))]
+                for frame in (self.tracks(), self.aliases())
+            )
+            # What has a folder, finished or not, and what has only a row.
+            removed = {
+                (track_id, name)
+                for track_id in track_ids
+                for name in self._store.names(f"{TRACKS}/{track_id}")
+            }
+            removed.update(zip(tracks["track_id"], tracks["separation_id"], strict=True))
+            gone = {*tracks["source"], *aliases["source"], *sources}
+            self._carry_out(Change(removed=tuple(sorted(removed)), sources=tuple(sorted(gone))))
+
+    def remove(self, superseded: Iterable[Superseded]) -> None:
+        """Remove separations in whose place another one of the same track is; nothing said of the
+        track is lost. It is as safe as `forget`."""
+        with self._exclusive():
+            gone = [one for one in superseded if self.is_finished(*one.by.key)]
+            aliases = tuple(
+                Alias.of(one.row, one.row.run_id or "").model_copy(
+                    update={"separation_id": one.by.separation_id}
+                )
+                for one in gone
+                if Alias.of(one.row).facts != Alias.of(one.by).facts
+            )
+            removed = tuple(one.row.key for one in gone)
+            self._carry_out(Change(removed=removed, aliases=aliases))
+
+    def size(self, track_id: str, separation_id: str) -> int:
+        """Return the bytes of a separation's folder."""
+        with self._translated():
+            return sum(self._store.sizes(place_of(track_id, separation_id)).values())
+
+    def left_scratch(self) -> dict[str, int]:
+        """Return the scratch folders that dead runs left on this machine, with their bytes."""
+        with self._translated():
+            return scratch.left(self._store.scratch, keep=OWN)
+
+    def sweep(self) -> None:
+        """Clear away what dead runs left; every run does so when it begins."""
+        with self._translated():
+            scratch.sweep(self._store.scratch, keep=OWN)
+        self.recover()
 
     # --- tables -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ finish it, or undo it, if its process dies half-way:
 - `ready/`: table files that are about to move into `reports/`, and in `remove.json` the files
   that they replace. The next holder moves and removes the rest.
 - `change.json`: what is about to be done in several steps. The next holder does it.
+- `removed/`: a separation that was taken away.
 - `replaced/TRACK_ID/SEPARATION_ID/`: a finished separation that is making room for a new one. If
   its place is empty it goes back; if the new one is there the table rows are brought up to date
   and the old one goes.
@@ -43,6 +44,7 @@ class LocalStore(Storage):
         self._ready = self._own / "ready"
         self._staging = self._own / "staging"
         self._change = self._own / "change.json"
+        self._trash = self._own / "removed"
 
     @property
     def scratch(self) -> Path:
@@ -99,6 +101,10 @@ class LocalStore(Storage):
         try:
             # POSIX: takes the place of an empty folder, and of no other.
             folder.rename(target)
+        except FileNotFoundError:
+            if target.parent.exists() or not folder.exists():
+                raise
+            return self.commit(folder, place)  # the track's last separation was removed just now
         except OSError as error:
             if error.errno in _TAKEN:
                 return False
@@ -120,6 +126,16 @@ class LocalStore(Storage):
             if aside.exists() and not (target / REPORT).exists():
                 aside.rename(target)
             raise
+
+    def remove(self, place: str) -> None:
+        folder = self.root / place
+        if folder.exists():
+            disk.make_folder(self._own)
+            folder.rename(self._trash)
+            disk.sync(folder.parent)
+        with suppress(OSError):  # another separation of the track is there
+            folder.parent.rmdir()
+        disk.clear(self._trash)
 
     def is_replaced(self, place: str) -> bool:
         return self._aside(place).exists()
@@ -148,6 +164,7 @@ class LocalStore(Storage):
             return []
         disk.clear(self._staging)
         disk.partial(self._change).unlink(missing_ok=True)
+        disk.clear(self._trash)
         if self._ready.exists():
             self._apply()
         return [place for place in self._asides() if not self._restored(place)]

@@ -154,6 +154,10 @@ class ObjectStore(Storage):
             cause = f"{place} has {arrived} bytes in the object store; {sent} were sent."
             raise NetworkError(cause, stage=STAGE)
 
+    def remove(self, place: str) -> None:
+        for name in sorted(self.names(place), key=lambda name: (name != REPORT, name)):
+            self._fs.rm_file(self._path(f"{place}/{name}"))
+
     @contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:
         with self._mutex:  # this process's threads, at least

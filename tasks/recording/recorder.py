@@ -125,9 +125,13 @@ class Recorder:
 
     def add_aliases(self, aliases: Iterable[Alias]) -> None:
         """Add those aliases that the table doesn't have."""
-        self._aliases.refresh(self._store)
-        if fresh := self._aliases.fresh(aliases):
+        if fresh := self.unknown_aliases(aliases):
             self.append("aliases", fresh, fresh[0].run_id)
+
+    def unknown_aliases(self, aliases: Iterable[Alias]) -> list[Alias]:
+        """Return those aliases that the table doesn't have, each once."""
+        self._aliases.refresh(self._store)
+        return self._aliases.fresh(aliases)
 
     def append(self, table: Table, rows: Sequence[BaseModel], run_id: str) -> None:
         """Add one file of rows to a table that keeps all of its history."""

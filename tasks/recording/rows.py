@@ -30,7 +30,7 @@ from tasks.contracts import (
     track_label,
 )
 from tasks.heard import worst_fault
-from tasks.recording.layout import place_of
+from tasks.recording.layout import Key, place_of
 from tasks.recording.sidecar import plain
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,10 @@ class Row(Value):
                 if value is not None and value == value  # pandas' unknown isn't equal to itself
             }
         )
+
+    @property
+    def key(self) -> Key:
+        return self.track_id, self.separation_id
 
     @property
     def place(self) -> str:
@@ -245,10 +249,10 @@ class Alias(Row):
     guessed: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, report: TrackReport) -> Alias:
-        """Return what a report says of its source, before another source takes its place."""
+    def of(cls, said: TrackReport | TrackRow, run_id: str = "") -> Alias:
+        """Return what a report or a row says of its source, before another takes its place."""
         names = cls.model_fields.keys() - {"run_id", "created_at"}
-        return cls(**{name: getattr(report, name) for name in names}, run_id=report.run.run_id)
+        return cls(**{name: getattr(said, name) for name in names}, run_id=run_id)
 
     @property
     def facts(self) -> tuple[str, ...]:

@@ -76,6 +76,17 @@ def sweep(root: Path, keep: str = "") -> None:
                     disk.clear(root / name)
 
 
+def left(root: Path, keep: str = "") -> dict[str, int]:
+    """Return the folders that `sweep` would clear away, with their bytes."""
+    found: dict[str, int] = {}
+    with suppress(FileNotFoundError):
+        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            with suppress(TransientError), locked(root / f"{folder.name}.lock", timeout_s=0.0):
+                if folder.name != keep:
+                    found[folder.name] = disk.bytes_in(folder)
+    return found
+
+
 def temporary_root() -> Path:
     """Return scratch on this machine for libraries that are elsewhere, nobody's but this user's."""
     root = Path(tempfile.gettempdir()) / f"stemwright-{os.getuid()}"

@@ -65,6 +65,10 @@ class Storage(ABC):
         """Do the same over what is there, under the lock; False if a finished one slipped in."""
 
     @abstractmethod
+    def remove(self, place: str) -> None:
+        """Under the lock: take a separation away; from the first step on it isn't finished."""
+
+    @abstractmethod
     def lock(self, timeout_s: float) -> AbstractContextManager[None]:
         """Exclude every other writer of the tables, where that can be."""
 

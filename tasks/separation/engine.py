@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
+from itertools import combinations
 from typing import Any, Self
 
 from tasks.contracts import EngineName, SeparationSettings, StemSet, Value
 from tasks.errors import StemwrightError
 from tasks.separation.request import SeparationRequest
+
+_FEW = 6
 
 
 class EngineInfo(Value):
@@ -65,6 +68,24 @@ class Engine(ABC):
     def accepted_ids(self, settings: SeparationSettings) -> tuple[str, ...]:
         """Identities of finished separations that make a new one needless, the own one first."""
         return (self.separation_id(settings),)
+
+    def wider_ids(self, settings: SeparationSettings) -> tuple[str, ...]:
+        """Identities of separations that have the stems asked for and more, the fewest first.
+
+        Of a model with a great many stems only the set of all counts.
+        """
+        kept, sources = set(settings.stems), self.info.sources
+        others = [name for name in sources if name not in kept]
+        if not kept or not others:
+            return ()
+        counts = range(1, len(others)) if len(others) <= _FEW else ()
+        wider = [kept.union(more) for count in counts for more in combinations(others, count)]
+        sets = [tuple(name for name in sources if name in names) for names in wider]
+        return tuple(
+            name
+            for stems in (*sets, ())
+            for name in self.accepted_ids(settings.model_copy(update={"stems": stems}))
+        )
 
     @abstractmethod
     def separate(self, request: SeparationRequest) -> StemSet:

@@ -98,6 +98,25 @@ def test_a_file_with_other_audio_under_the_same_name_is_another_track(shelf: She
     assert len(finished_in(shelf.library)) == 2
 
 
+def test_a_set_with_the_stems_asked_for_is_done_and_a_smaller_one_is_not(shelf: Shelf) -> None:
+    shelf.add("a.flac", 1)
+
+    def asked(*stems: str) -> Ran:
+        wanted = {"stems": list(stems)}
+        return run_catalog([shelf.music], shelf.library, shelf.config, separation=wanted)
+
+    assert asked("vocals").summary.done == 1
+    assert asked("drums", "vocals").summary.done == 1, "vocals alone isn't enough"
+    fewer = asked("drums")
+    assert (fewer.summary.already, fewer.diary.count("ingest")) == (1, 0)
+    assert asked().summary.done == 1, "two of four aren't all"
+    for stems in (("bass",), ("bass", "vocals"), ("vocals",)):
+        assert asked(*stems).diary.count("ingest") == 0
+    assert len(finished_in(shelf.library)) == 3
+    renamed = (shelf.music / "a.flac").rename(shelf.music / "b.flac")
+    assert asked("bass").diary.of(renamed.name) == ["started", "ingest", "normalize", "ended"]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_same_audio_twice_is_separated_once(
     tmp_path: Path, models_dir: Path, batch_size: int

@@ -19,7 +19,7 @@ import pytest
 
 from tasks.contracts import SourceAudio, TrackRef, TrackReport
 from tasks.errors import DiskFull, StemwrightError
-from tasks.recording import Library
+from tasks.recording import Alias, Library, TrackRow, superseded
 from tests.recording.crashes import DONE, run_and_kill, run_with_full_disk
 from tests.recording.factory import (
     SEPARATION_ID,
@@ -54,11 +54,15 @@ def record(root: Path, report: TrackReport, *, replace: bool = False) -> None:
 
 
 def each_step(
-    runner: Runner, tmp_path: Path, prepare: Callable[[Path], None], work: Callable[[Path], None]
+    runner: Runner,
+    tmp_path: Path,
+    prepare: Callable[[Path], None],
+    work: Callable[[Path], None],
+    every: int = 1,
 ) -> Iterator[Path]:
-    """A library for each step at which `work` was cut short."""
+    """A library for each step, or every few, at which `work` was cut short."""
     prepare(tmp_path / "prepared")
-    for step in range(1, 400):
+    for step in range(1, 400, every):
         root = tmp_path / str(step)
         shutil.copytree(tmp_path / "prepared", root)
         if runner(lambda root=root: work(root), step) == DONE:  # type: ignore[misc]
@@ -201,6 +205,64 @@ def test_a_report_given_to_another_source_cut_short_anywhere(tmp_path: Path) -> 
         work(root)
         assert library.report(track_id_of(1), SEPARATION_ID).isrc == "GB001"
         run_of(root)
+
+
+OTHER_ID = "htdemucs-89abcdef"
+
+
+def two_of_a_track(root: Path) -> None:
+    """Two separations of a track, a neighbour in the same files, an alias and a failure."""
+    library = Library(root)
+    both = [track(1, run="old"), make_report(1, OTHER_ID, run_id="new", stems=STEMS)]
+    for report in [*both, track(2, run="neighbour")]:
+        with library.workspace("w") as scratch:
+            library.commit(write_folder(scratch / "x", report), report)
+    library.write_rows([*both, track(2, run="neighbour")])
+    library.record_aliases(
+        [
+            Alias(track_id=track_id_of(n), separation_id=SEPARATION_ID, source=f"/again/{n}.mp3")
+            for n in (1, 2)
+        ]
+    )
+
+
+def test_forgetting_a_track_cut_short_anywhere(tmp_path: Path) -> None:
+    """All of it is there, or none of it; nothing of its neighbours is touched."""
+
+    def work(root: Path) -> None:
+        Library(root).forget([track_id_of(1)])
+
+    for root in each_step(run_and_kill, tmp_path, two_of_a_track, work):
+        tracks = Library(root).tracks()
+        left = list((root / "tracks" / track_id_of(1)).glob("*/report.json"))
+        assert len(left) in (0, 2), "reading goes on with what was begun"
+        assert sum(tracks["track_id"] == track_id_of(1)) == len(left)
+        work(root)
+        assert_settled(root, {2: "neighbour"})
+        assert list(Library(root).aliases()["source"]) == ["/again/2.mp3"]
+        assert [path.name for path in (root / "tracks").iterdir()] == [track_id_of(2)]
+        assert run_of(root, 2) == "neighbour"
+
+
+def test_pruning_cut_short_anywhere(tmp_path: Path) -> None:
+    def work(root: Path) -> None:
+        library = Library(root)
+        rows = [TrackRow.read(row) for row in library.tracks().to_dict("records")]
+        library.remove(superseded(rows))
+
+    # Its steps are those of forgetting.
+    for root in each_step(run_and_kill, tmp_path, two_of_a_track, work, every=4):
+        library = Library(root)
+        tracks = library.tracks()
+        left = {path.parent.name for path in root.glob(f"tracks/{track_id_of(1)}/*/report.json")}
+        assert left in ({OTHER_ID}, {OTHER_ID, SEPARATION_ID})
+        mine = tracks["track_id"] == track_id_of(1)
+        assert set(tracks.loc[mine, "separation_id"]) == left
+        work(root)
+        assert_settled(root, {1: "new", 2: "neighbour"})
+        names = library.aliases().set_index("source")["separation_id"]
+        assert names["/again/1.mp3"] == OTHER_ID, "an alias names what is there"
+        assert names["/again/2.mp3"] == SEPARATION_ID
 
 
 def test_a_row_after_a_crash_between_commit_and_row(tmp_path: Path) -> None:
