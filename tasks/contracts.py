@@ -374,10 +374,6 @@ def _end_of(source: str) -> str:
     return f"{end}?{query}" if query and "." not in end else end
 
 
-NAMED = ("title", "artist", "album", "genre", "isrc")
-"""What both a catalog and a file's tags may say of a track."""
-
-
 class Tags(Value):
     """What a file's own tags, or the page that it came from, say of it.
 
@@ -419,8 +415,11 @@ class TrackRef(Value):
 
     def words(self, tags: Tags) -> Tags:
         """What the catalog says of the track and, where it says nothing, what its tags say."""
-        known = {name: getattr(self, name) or getattr(tags, name) for name in NAMED}
-        return Tags(**known, extra=tags.extra | self.extra, guessed=tags.guessed)
+        names = Tags.model_fields.keys() - {"extra", "guessed"}
+        given = {name: text for name in names if (text := getattr(self, name))}
+        guessed = tuple(name for name in tags.guessed if name not in given)
+        extra = tags.extra | self.extra
+        return tags.model_copy(update={**given, "extra": extra, "guessed": guessed})
 
     @property
     def key(self) -> str:

@@ -9,6 +9,7 @@ import typer
 from flows.cli import options as opt
 from flows.cli.console import agreed, errors_shown, out, print_json, safe
 from flows.cli.tables import many, size
+from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from flows.housekeeping import Forgetting
@@ -48,11 +49,15 @@ def forget(
             raise typer.BadParameter("it is empty: name a track.", param_hint="QUERY")
         place = opt.open_library(library, config, there=True)
         found = to_forget(place, from_argument(query))
-        nothing = not (found.tracks or found.failures)
+        if not (found.tracks or found.failures):
+            raise SettingsError(
+                f"nothing in {place.url} is meant by {query!r}.",
+                remedy="`stemwright reports` shows what is there.",
+            )
         if not as_json:
-            _show(found, query, place.url)
+            _show(found)
         gone = False
-        if not (nothing or dry_run):
+        if not dry_run:
             gone = yes or agreed(f"Remove {_in_words(found)}?", as_json=as_json)
         if gone:
             found.carry_out(place)
@@ -60,13 +65,11 @@ def forget(
             counts = {"count": len(found.tracks), "bytes": found.bytes, "removed": gone}
             named = {"library": place.url, "query": query, "dry_run": dry_run}
             print_json(named | counts | found.model_dump(mode="json"))
-        elif not nothing:
+        else:
             out.print(f"Removed {_in_words(found)}." if gone else "Nothing was removed.")
 
 
-def _show(found: Forgetting, query: str, library: str) -> None:
-    if not (found.tracks or found.failures):
-        out.print(f"Nothing in {safe(library)} is {safe(query)}.")
+def _show(found: Forgetting) -> None:
     for track in found.tracks[:SHOWN]:
         out.print(f"{safe(track.label)}  [dim]{track.track_id}[/]")
         out.print(f"  {safe(track.source)}")

@@ -9,7 +9,7 @@ import typer
 from flows.cli import options as opt
 from flows.cli.console import agreed, errors_shown, out, print_json, safe
 from flows.cli.tables import many, size
-from tasks.wording import number
+from tasks.wording import score_text
 
 if TYPE_CHECKING:
     from flows.housekeeping import Pruning
@@ -62,7 +62,7 @@ def _show(found: Pruning, library: str) -> None:
         out.print(f"Nothing to remove in {safe(library)}.")
     for one in found.separations[:SHOWN]:
         out.print(f"{safe(one.label)}  [dim]{one.track_id}[/]")
-        scores = f"{number(one.score, 2)}, {number(one.kept_score, 2)}"
+        scores = f"{score_text(one.score)}, {score_text(one.kept_score)}"
         out.print(
             f"  {safe(one.separation_id)} ({size(one.bytes)}), superseded by {safe(one.kept)}; "
             f"scores {scores}"

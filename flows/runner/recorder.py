@@ -119,7 +119,7 @@ def _alias(track: TrackState, place: Place, run_id: str) -> Alias:
         track_id=track_id,
         separation_id=separation_id,
         source=track.ref.source,
-        **track.words.model_dump(exclude={"guessed"}),
+        **dict(track.words),
         fingerprint=track.fingerprint or fingerprint(track.ref),
         run_id=run_id,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tasks.recording.rows import TrackRow
+from tasks.wording import shown_score
 
 
 class Superseded(NamedTuple):
@@ -46,5 +47,5 @@ def _within(group: list[TrackRow]) -> list[Superseded]:
 
 
 def _rank(row: TrackRow) -> tuple[float, float]:
-    score = -1.0 if row.score is None else round(row.score, 2)
-    return score, row.created_at.timestamp() if row.created_at else 0.0
+    score = shown_score(row.score)
+    return -1.0 if score is None else score, row.created_at.timestamp() if row.created_at else 0.0

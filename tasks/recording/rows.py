@@ -246,6 +246,7 @@ class Alias(Row):
     genre: str = ""
     isrc: str = ""
     extra: dict[str, str] = Field(default={})
+    guessed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, said: TrackReport | TrackRow, run_id: str = "") -> Alias:

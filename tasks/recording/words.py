@@ -6,11 +6,13 @@ import json
 from functools import cached_property
 from typing import Any
 
-from tasks.contracts import NAMED, TrackRef
+from tasks.contracts import TrackRef
 from tasks.recording import tables
 from tasks.recording.keys import digest
 from tasks.recording.sidecar import plain
 from tasks.recording.storage import Storage
+
+_NAMES = ("title", "artist", "album", "genre", "isrc")
 
 
 class KnownWords:
@@ -24,7 +26,7 @@ class KnownWords:
 
     def cover(self, ref: TrackRef) -> bool:
         """Tell whether some row of this source has all that a catalog's row says of it."""
-        given = {name: plain(text) for name in NAMED if (text := getattr(ref, name))}
+        given = {name: plain(text) for name in _NAMES if (text := getattr(ref, name))}
         extra = {plain(name): plain(text) for name, text in ref.extra.items()}
         if not given and not extra:
             return True
@@ -49,7 +51,7 @@ class KnownWords:
     def _table(self) -> Any:
         import pyarrow as pa
 
-        names = ["source", *NAMED, "extra"]
+        names = ["source", *_NAMES, "extra"]
         both = [tables.read(self._store, table, names) for table in ("tracks", "aliases")]
         return pa.concat_tables(both).combine_chunks()
 

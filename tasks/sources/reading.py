@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TextIO
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tasks.contracts import NAMED, Failure, IngestPolicy, TrackRef
+from tasks.contracts import Failure, IngestPolicy, TrackRef
 from tasks.errors import CatalogError, SourceRefused, StemwrightError
 from tasks.paths import escaped, is_file_url, path_of, shown, text_of
 from tasks.sources.kinds import KINDS, Note, Row, Source, source_for
@@ -24,7 +24,7 @@ from tasks.sources.stdin import Stdin
 from tasks.sources.suffixes import is_address, is_web
 
 log = logging.getLogger(__name__)
-
+_NAMED = ("title", "artist", "album", "genre", "isrc")
 _OF_ONE_TRACK = ("title", "isrc")
 _LOCAL = re.compile(r"(?:^|::)(?:file|local):", re.IGNORECASE)
 
@@ -234,7 +234,7 @@ class _Reading:
                 return None
         except UnicodeError:
             return _failed(_impossible(), place, row)
-        named = {name: fields.pop(name) for name in NAMED if name in fields}
+        named = {name: fields.pop(name) for name in _NAMED if name in fields}
         return TrackRef(
             source=source,
             kind=kind,

@@ -139,11 +139,11 @@ def test_prune_takes_the_scratch_of_dead_runs_and_not_of_live_ones(
 
 
 @pytest.mark.parametrize("query", ["no such words", "0123456789abcdef", "/nowhere.mp3"])
-def test_a_query_that_means_nothing_is_no_error(
+def test_a_query_that_means_nothing_is_named(
     stemwright: Invoke, library: Library, query: str
 ) -> None:
-    result = stemwright("forget", query, "--library", library.url)
-    assert (result.exit_code, query in result.stdout) == (0, True)
+    result = stemwright("forget", query, "--library", library.url, "--yes")
+    assert (result.exit_code, query in result.stderr) == (2, True)
     assert len(left(library)) == 3
 
 

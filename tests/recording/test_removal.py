@@ -135,7 +135,7 @@ def row(name: str, score: float | None, day: int, **fields: Any) -> TrackRow:
     ("rows", "gone", "gone_of_any"),
     [
         ([row("old", 0.7, 1), row("new", 0.7, 2)], {"old"}, {"old"}),
-        ([row("old", 0.702, 1), row("new", 0.698, 2)], {"old"}, {"old"}),
+        ([row("old", 0.709, 1), row("new", 0.701, 2)], {"old"}, {"old"}),
         ([row("old", 0.8, 1), row("new", 0.7, 2)], {"new"}, {"new"}),
         ([row("old", None, 1), row("new", None, 2)], {"old"}, {"old"}),
         ([row("one", 0.7, 1), row("two", 0.8, 2, model="ft")], set(), {"one"}),

@@ -67,7 +67,7 @@ SCHEMAS = {
     """,
     "aliases": """
         track_id separation_id source fingerprint run_id created_at:time title artist album genre
-        isrc extra
+        isrc extra guessed
     """,
 }
 _TYPES = {
