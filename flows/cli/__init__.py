@@ -22,6 +22,7 @@ from flows.cli import (
     reports,
     review,
     separate,
+    verify,
 )
 from flows.cli.console import Exit, complain, error_document, print_json
 from flows.cli.streams import hold_folder, hold_names, hold_streams, lost_output
@@ -66,6 +67,7 @@ app.command("export")(export.export)
 app.command("gallery")(gallery.gallery)
 app.command("forget")(forget.forget)
 app.command("prune")(prune.prune)
+app.command("verify")(verify.verify)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")

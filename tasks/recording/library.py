@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.recording.index import LibraryIndex
     from tasks.recording.pruning import Superseded
     from tasks.recording.tables import Table
+    from tasks.recording.verify import Checked, Finding, Share
 
 log = logging.getLogger(__name__)
 
@@ -336,6 +337,19 @@ class Library:
         """
         with self._exclusive():
             return self._recorder.rebuild(on_unreadable or _warn)
+
+    def verify(self, share: Share | None = None) -> Iterator[Finding | Checked]:
+        """Look into every file, row and folder; see `tasks.recording.verify`."""
+        from tasks.recording.verify import Share, verify
+
+        rows = self.tracks()
+        with self._translated():
+            yield from verify(self._store, rows, share or Share())
+
+    def discard(self, track_id: str, separation_id: str, name: str) -> None:
+        """Remove a damaged file of a separation, so that the separation counts as unfinished."""
+        with self._translated():
+            self._store.discard(f"{place_of(track_id, separation_id)}/{name}")
 
     def recover(self) -> None:
         """Finish, or undo, what a process that died while writing left half-done.

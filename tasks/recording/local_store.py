@@ -26,7 +26,7 @@ from typing import Any
 from tasks.recording import disk
 from tasks.recording.layout import REPORT, REPORTS, TRACKS, key_of
 from tasks.recording.scratch import locked
-from tasks.recording.storage import Storage
+from tasks.recording.storage import BLOCK_BYTES, Storage
 
 LOCK_TIMEOUT_S = 900.0  # a rebuild of a large library holds the lock for minutes
 OWN = "_library"
@@ -58,6 +58,14 @@ class LocalStore(Storage):
 
     def read(self, place: str) -> bytes:
         return (self.root / place).read_bytes()
+
+    def blocks(self, place: str) -> Iterator[bytes]:
+        with (self.root / place).open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def discard(self, place: str) -> None:
+        (self.root / place).unlink(missing_ok=True)
 
     def write(self, place: str, data: bytes) -> None:
         target = self.root / place

@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tasks.errors import NetworkError, SettingsError
 from tasks.net.drivers import DRIVERS
 from tasks.recording.layout import REPORT, REPORTS, TRACKS
 from tasks.recording.scratch import temporary_root
-from tasks.recording.storage import Storage
+from tasks.recording.storage import BLOCK_BYTES, Storage
 from tasks.recording.storage_errors import STAGE
 
 _AT_ONCE = 200
@@ -89,6 +89,15 @@ class ObjectStore(Storage):
 
     def read(self, place: str) -> bytes:
         return bytes(self._fs.cat_file(self._path(place)))
+
+    def blocks(self, place: str) -> Iterator[bytes]:
+        with self._fs.open(self._path(place), "rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def discard(self, place: str) -> None:
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(place))
 
     def write(self, place: str, data: bytes) -> None:
         path = self._path(place)

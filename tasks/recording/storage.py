@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
+BLOCK_BYTES = 1 << 20
+
 
 class Storage(ABC):
     """A folder on a disk, or a prefix of an object store.
@@ -32,6 +34,14 @@ class Storage(ABC):
 
     @abstractmethod
     def read(self, place: str) -> bytes: ...
+
+    @abstractmethod
+    def blocks(self, place: str) -> Iterator[bytes]:
+        """Yield a file's bytes, a block at a time."""
+
+    @abstractmethod
+    def discard(self, place: str) -> None:
+        """Remove one file; none is fine."""
 
     @abstractmethod
     def write(self, place: str, data: bytes) -> None:

@@ -14,7 +14,7 @@ from flows.cli import app
 from tests.cli.conftest import Invoke, write_excerpt
 
 COMMANDS = ["demo", "separate", "plan", "reports", "gallery", "review", "evaluate", "doctor"]
-COMMANDS += ["export", "forget", "prune"]
+COMMANDS += ["export", "forget", "prune", "verify"]
 COMMANDS += [f"models {name}" for name in ("list", "show", "fetch", "import", "verify")]
 CHEAP = ["plan", "reports", "review", "models list", "models show", "models verify"]
 
