@@ -6,3 +6,5 @@ from .query import find as find
 from .rows import Alias as Alias
 from .rows import StemRow as StemRow
 from .rows import TrackRow as TrackRow
+from .selection import Selection as Selection
+from .selection import made_by as made_by
