@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from tasks.contracts import Verdict
-from tasks.errors import SettingsError
-from tasks.recording import Library, Selection, TrackRow, made_by
+from tasks.recording import Library, Selection, TrackRow, demand_both, newest_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +62,7 @@ def compare(library: Library, names: tuple[str, str], selection: Selection) -> C
     Raises:
         SettingsError: The library has nothing by one of them, or they are one and the same.
     """
-    _demand(library, names)
+    demand_both(library, names)
     frame = selection.rows(library)
     first, second = (_newest(frame, name) for name in names)
     tracks = [_compared(library, first[id_], second[id_]) for id_ in first if id_ in second]
@@ -78,25 +77,9 @@ def compare(library: Library, names: tuple[str, str], selection: Selection) -> C
     )
 
 
-def _demand(library: Library, names: tuple[str, str]) -> None:
-    frame = library.tracks()
-    if names[0] == names[1]:
-        raise SettingsError(
-            f"{names[0]} can't be compared with itself.",
-            remedy="Name two models, or two separation ids of one model.",
-        )
-    for name in names:
-        if not frame.empty and not made_by(frame, name).any():
-            there = [*frame["model"].dropna().unique(), *frame["separation_id"].unique()]
-            few = f"{', '.join(there[:8])}{', …' if len(there) > 8 else ''}"
-            raise SettingsError(
-                f"{library.url} has no separation by {name}.", remedy=f"It has: {few}."
-            )
-
-
 def _newest(frame: pd.DataFrame, name: str) -> dict[str, TrackRow]:
-    mine = frame[made_by(frame, name)].drop_duplicates("track_id", keep="last")
-    return {row["track_id"]: TrackRow.read(row) for row in mine.to_dict("records")}
+    rows = newest_by(frame, name).to_dict("records")
+    return {row["track_id"]: TrackRow.read(row) for row in rows}
 
 
 def _compared(library: Library, first: TrackRow, second: TrackRow) -> ComparedTrack:

@@ -83,6 +83,15 @@ OfGenre = Annotated[
     str,
     typer.Option("--genre", metavar="NAME", help="Only of this genre.", show_default=False),
 ]
+CompareTwo = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--compare",
+        metavar="A B",
+        help="Two models, or separation ids, on the tracks that both have.",
+        show_default=False,
+    ),
+]
 LibraryDir = Annotated[
     str,
     typer.Option(

@@ -39,15 +39,7 @@ def reports(
     until: opt.Until = None,
     genre: opt.OfGenre = "",
     verdict: opt.OnlyVerdict = None,
-    compare: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            "--compare",
-            metavar="A B",
-            help="Two models, or separation ids, on the tracks that both have.",
-            show_default=False,
-        ),
-    ] = None,
+    compare: opt.CompareTwo = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there.")
     ] = None,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from tasks.contracts import Verdict
+from tasks.errors import SettingsError
 from tasks.recording.query import find, have_words
 
 if TYPE_CHECKING:
@@ -91,6 +92,32 @@ class Selection:
 def made_by(frame: pd.DataFrame, name: str) -> pd.Series[bool]:
     """Tell which rows are of a model, or of one separation identity."""
     return (frame["model"] == name) | (frame["separation_id"] == name)
+
+
+def newest_by(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the newest row of each track by a model, or of a separation identity."""
+    return frame[made_by(frame, name)].drop_duplicates("track_id", keep="last")
+
+
+def demand_both(library: Library, names: tuple[str, str]) -> None:
+    """Check that two models or separation identities can be compared.
+
+    Raises:
+        SettingsError: The library has nothing by one of them, or they are one and the same.
+    """
+    frame = library.tracks()
+    if names[0] == names[1]:
+        raise SettingsError(
+            f"{names[0]} can't be compared with itself.",
+            remedy="Name two models, or two separation ids of one model.",
+        )
+    for name in names:
+        if not frame.empty and not made_by(frame, name).any():
+            there = [*frame["model"].dropna().unique(), *frame["separation_id"].unique()]
+            few = f"{', '.join(there[:8])}{', …' if len(there) > 8 else ''}"
+            raise SettingsError(
+                f"{library.url} has no separation by {name}.", remedy=f"It has: {few}."
+            )
 
 
 def _utc(moment: datetime) -> datetime:
