@@ -29,10 +29,7 @@ WORDS: dict[How, str] = {
 
 def export(
     target: opt.OutDir,
-    query: Annotated[
-        str,
-        typer.Argument(metavar="[QUERY]", show_default=False),
-    ] = "",
+    query: opt.AnyQuery = "",
     template: opt.NameTemplate = "",
     format: opt.ExportFormat = None,
     bit_depth: opt.Depth = None,
@@ -81,10 +78,7 @@ def _found(library: Library, query: str) -> list[tuple[str, str]]:
 
     frame = find(library, query)
     if query.strip() and frame.empty:
-        raise SettingsError(
-            f"nothing in {library.url} is meant by {query!r}.",
-            remedy="`stemwright reports` shows what is there.",
-        )
+        raise opt.nothing_meant(library, query)
     return list(zip(frame["track_id"], frame["separation_id"], strict=True))
 
 

@@ -9,7 +9,6 @@ import typer
 from flows.cli import options as opt
 from flows.cli.console import agreed, errors_shown, out, print_json, safe
 from flows.cli.tables import many, size
-from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from flows.housekeeping import Forgetting
@@ -22,8 +21,6 @@ def forget(
         str,
         typer.Argument(
             metavar="QUERY",
-            help="A track id, a path or URL that was a source, or words found in artist, title or "
-            "album.",
             show_default=False,
         ),
     ],
@@ -50,10 +47,7 @@ def forget(
         place = opt.open_library(library, config, there=True)
         found = to_forget(place, from_argument(query))
         if not (found.tracks or found.failures):
-            raise SettingsError(
-                f"nothing in {place.url} is meant by {query!r}.",
-                remedy="`stemwright reports` shows what is there.",
-            )
+            raise opt.nothing_meant(place, query)
         if not as_json:
             _show(found)
         gone = False

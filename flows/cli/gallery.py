@@ -52,6 +52,7 @@ def gallery(
             "auto: previews while they are under 32 MB, else links.",
         ),
     ] = "auto",
+    compare: opt.CompareTwo = None,
     open_it: Annotated[
         bool, typer.Option("--open", help="Show the page in the web browser of this machine.")
     ] = False,
@@ -59,7 +60,8 @@ def gallery(
 ) -> None:
     """Write a page with every track's waveforms, spectrograms and stems, to see and to hear.
 
-    It opens from the disk and needs no network. Newest report of each track, worst first.
+    It opens from the disk and needs no network. Newest report of each track, worst first. With
+    --compare it has the tracks that both have, and a switch that goes on playing where it is.
 
     Example: stemwright gallery --verdict review --out review.html
     """
@@ -67,7 +69,9 @@ def gallery(
 
     with errors_shown(as_json):
         place = opt.open_library(library, config, there=True)
-        options = GalleryOptions(verdict=verdict, limit=limit, pictures=pictures, audio=audio)
+        options = GalleryOptions(
+            verdict=verdict, limit=limit, pictures=pictures, audio=audio, compare=compare
+        )
         with drawing() as progress:
             written = write_gallery(place, file, options, progress)
     if as_json:

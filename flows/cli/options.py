@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -36,6 +37,59 @@ OnlyVerdict = Annotated[
     Verdict | None,
     typer.Option(
         "--verdict", help="Only tracks with this verdict: pass (good), review (check), fail (poor)."
+    ),
+]
+AnyQuery = Annotated[str, typer.Argument(metavar="[QUERY]", show_default=False)]
+ByModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Only reports by this model, or of this separation id.",
+        show_default=False,
+    ),
+]
+OfRun = Annotated[
+    str,
+    typer.Option(
+        "--run",
+        metavar="ID",
+        help="Only of this run: its id, its first eight digits, or its name.",
+        show_default=False,
+    ),
+]
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        formats=_DATES,
+        help="Only made from then on; UTC.",
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until",
+        metavar="DATE",
+        formats=_DATES,
+        help="Only made up to then, that day included; UTC.",
+        show_default=False,
+    ),
+]
+OfGenre = Annotated[
+    str,
+    typer.Option("--genre", metavar="NAME", help="Only of this genre.", show_default=False),
+]
+CompareTwo = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--compare",
+        metavar="A B",
+        help="Two models, or separation ids, on the tracks that both have.",
+        show_default=False,
     ),
 ]
 LibraryDir = Annotated[
@@ -278,3 +332,11 @@ def open_library(given: str, config: Path | None, *, there: bool = False) -> Lib
             f"there is no library at {library.url}.", remedy="Check --library, or run `separate`."
         )
     return library
+
+
+def nothing_meant(library: Library, query: str) -> SettingsError:
+    """Return the error for a query that means nothing in a library."""
+    return SettingsError(
+        f"nothing in {library.url} is meant by {query!r}.",
+        remedy="`stemwright reports` shows what is there.",
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli import options as opt
+from flows.cli.comparison import show_comparison
 from flows.cli.console import complain, err, errors_shown, out, print_json, safe
 from flows.cli.tables import (
     fitted,
@@ -18,20 +19,27 @@ from flows.cli.tables import (
     quality_table,
     rows_of,
     stem_lines,
+    write_csv,
 )
-from tasks.errors import SettingsError
 from tasks.wording import QUALITY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.recording import Library
+    from tasks.recording import Library, Selection
 
 
 def reports(
+    query: opt.AnyQuery = "",
     library: opt.LibraryDir = "",
     config: opt.Config = None,
+    model: opt.ByModel = "",
+    run: opt.OfRun = "",
+    since: opt.Since = None,
+    until: opt.Until = None,
+    genre: opt.OfGenre = "",
     verdict: opt.OnlyVerdict = None,
+    compare: opt.CompareTwo = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there.")
     ] = None,
@@ -48,23 +56,30 @@ def reports(
 ) -> None:
     """Show the quality table: the newest report of each track, worst first.
 
+    A QUERY is a track id, a source, or words of artist, title or album; none is every track. With
+    --model and the like it is the newest report of each track that is so.
+
     The percentile says how many in a hundred of the library's own tracks of that model and genre
     score lower; `stemwright review` brings it up to date.
 
     Example: stemwright reports --verdict review --csv review.csv
     """
-    from flows.reviewing import with_standings
-
+    _refuse_together(failures, compare, bool(model or genre or verdict), bool(model or verdict))
     with errors_shown(as_json):
+        from tasks.recording import Selection
+        from tasks.sources import from_argument
+
         place = opt.open_library(library, config, there=rebuild)
         if rebuild:
             err.print(f"Rebuilt the tables from {many(place.rebuild(), 'report')}.")
-        frame = place.failures() if failures else with_standings(place, place.newest(verdict))
-        if not failures:
-            keys = zip(frame["track_id"], frame["separation_id"], strict=True)
-            frame = frame.assign(folder=[place.folder(*key) for key in keys])
+        text = from_argument(query)
+        selection = Selection(text, model, run, since, until, genre, verdict)
+        if compare is not None:
+            show_comparison(place, compare, selection, csv, as_json=as_json)
+            return
+        frame = selection.failures(place) if failures else _newest(place, selection)
         if csv is not None:
-            _write(frame, csv)
+            write_csv(frame, csv)
         rows = rows_of(frame)
         if not failures and (paths or as_json):
             _add_stems(rows, place)
@@ -78,18 +93,31 @@ def reports(
         elif paths:
             _show_paths(rows, place.url)
         else:
-            _show(rows, place.url, verdict)
+            _show(rows, place.url, selection)
         if csv is not None:
             err.print(f"Wrote {many(len(rows), 'row')} to {safe(csv)}.")
 
 
-def _write(frame: pd.DataFrame, csv: Path) -> None:
-    try:
-        frame.to_csv(csv, index=False)
-    except OSError as error:
-        raise SettingsError(
-            f"{csv} can't be written: {error.strerror or error}.", remedy="Check --csv."
-        ) from error
+def _refuse_together(
+    failures: bool, compare: tuple[str, str] | None, of_reports: bool, of_one: bool
+) -> None:
+    if failures and (of_reports or compare):
+        what = "a failure has no model, genre or verdict, and isn't compared."
+        raise typer.BadParameter(what, param_hint="--failures")
+    if compare and of_one:
+        what = "it names the models itself, whatever their verdicts."
+        raise typer.BadParameter(what, param_hint="--compare")
+
+
+def _newest(library: Library, selection: Selection) -> pd.DataFrame:
+    from flows.reviewing import with_standings
+    from tasks.recording import find
+
+    if selection.query.strip() and find(library, selection.query).empty:
+        raise opt.nothing_meant(library, selection.query)
+    frame = with_standings(library, selection.newest(library))
+    keys = zip(frame["track_id"], frame["separation_id"], strict=True)
+    return frame.assign(folder=[library.folder(*key) for key in keys])
 
 
 def _tell_lost(rows: list[dict[str, Any]], library: Library, frame: pd.DataFrame) -> None:
@@ -113,12 +141,11 @@ def _add_stems(rows: list[dict[str, Any]], library: Library) -> None:
         row["stems"] = places.get((row["track_id"], row["separation_id"]), {})
 
 
-def _show(rows: list[dict[str, Any]], library: str, verdict: str | None) -> None:
+def _show(rows: list[dict[str, Any]], library: str, selection: Selection) -> None:
     from tasks.recording import TrackRow
 
     if not rows:
-        what = f" with the verdict {verdict}" if verdict else ""
-        out.print(f"No reports{what} in {safe(library)}.")
+        out.print(f"No reports{' that are so' if selection else ''} in {safe(library)}.")
         return
     out.print(fitted(quality_table(map(TrackRow.read, rows), out.width), out))
     out.print(legend(out.width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.console import CRAMPED, plain, safe
+from tasks.errors import SettingsError
 from tasks.heard import why
 from tasks.wording import (
     QUALITY_EXPLAINED,
@@ -122,6 +124,20 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
         frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
     )
     return rows
+
+
+def write_csv(frame: pd.DataFrame, csv: Path) -> None:
+    """Write a table for a spreadsheet.
+
+    Raises:
+        SettingsError: It can't be written there.
+    """
+    try:
+        frame.to_csv(csv, index=False)
+    except OSError as error:
+        raise SettingsError(
+            f"{csv} can't be written: {error.strerror or error}.", remedy="Check --csv."
+        ) from error
 
 
 def size(count: int) -> str:

@@ -6,3 +6,6 @@ from .query import find as find
 from .rows import Alias as Alias
 from .rows import StemRow as StemRow
 from .rows import TrackRow as TrackRow
+from .selection import Selection as Selection
+from .selection import demand_both as demand_both
+from .selection import newest_by as newest_by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tasks.paths import text_of
@@ -40,9 +41,18 @@ def _is_meant(library: Library, frame: pd.DataFrame, asked: str) -> pd.Series[bo
     by_source = frame["source"].isin(sources) | frame["track_id"].isin(others)
     if by_source.any():
         return by_source
-    text = frame[list(_NAMES)].fillna("").agg("\n".join, axis=1).str.casefold()
-    found = text.notna()
-    for word in asked.casefold().split():
+    return have_words(frame, _NAMES, asked)
+
+
+def have_words(frame: pd.DataFrame, columns: Sequence[str], query: str) -> pd.Series[bool]:
+    """Tell which rows have each word of a query in one of these columns, whatever their case."""
+    import pandas as pd
+
+    text = pd.Series("", index=frame.index)
+    for name in columns:
+        text += frame[name].fillna("").astype(str).str.casefold() + "\n"
+    found = pd.Series(True, index=frame.index)
+    for word in query.casefold().split():
         found &= text.str.contains(word, regex=False)
     return found
 

@@ -6,17 +6,19 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
 from tasks.contracts import TrackReport, Value, Verdict
 from tasks.errors import SettingsError, StemwrightError
 from tasks.recording.gallery import previews
+from tasks.recording.gallery.comparison import compared
 from tasks.recording.gallery.details import Detail, Sound, detail
 from tasks.recording.gallery.page import page, side_script
+from tasks.recording.selection import demand_both, newest_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,9 @@ class GalleryOptions(Value):
         default=300, ge=0, description="Tracks with pictures and audio; flagged ones come first."
     )
     audio: Literal["auto"] | Sound = "auto"
+    compare: tuple[str, str] | None = Field(
+        default=None, description="Two models or separation ids: the tracks that both have."
+    )
 
 
 class Written(Value):
@@ -89,19 +94,26 @@ def write_gallery(
     """
     options = options or GalleryOptions()
     out = (out or _default_place(library)).absolute()
-    frame = library.newest(options.verdict).reset_index(drop=True)
-    if options.limit:
-        frame = frame.head(options.limit)
+    frame, beside_it = _rows(library, options)
     shown = frame.iloc[chosen(frame, options.pictures)]
-    expected = sum(map(_preview_bytes, shown["duration_s"], shown["stems_present"]))
+    signals = 2 if options.compare else 1
+    expected = signals * sum(map(_preview_bytes, shown["duration_s"], shown["stems_present"]))
     sound = _sound(options, library, expected)
     beside = len(shown) > INLINE_TRACKS or (sound == "embed" and expected > INLINE_AUDIO_BYTES)
-    work = _Work(library, sound, out, progress or (lambda done, of: None))
+    work = _Work(library, sound, out, progress or (lambda done, of: None), beside_it)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         sides = work.side_files(shown) if beside else {}
         inline = [] if beside else work.details(shown)
-        text = page(library, frame, inline, sides, sound=sound, pictured=len(shown))
+        text = page(
+            library,
+            frame,
+            inline,
+            sides,
+            sound=sound,
+            pictured=len(shown),
+            compared=options.compare or (),
+        )
         _replace(out, text)
         if not beside:
             work.sweep(set())
@@ -136,6 +148,33 @@ def chosen(frame: pd.DataFrame, count: int) -> list[int]:
     return sorted(flagged[:count] + sample)
 
 
+def _rows(library: Library, options: GalleryOptions) -> tuple[pd.DataFrame, dict[str, _Beside]]:
+    """Return the rows of the table, and for a comparison what is shown beside each, by track."""
+    if options.compare is None:
+        frame, beside_it = library.newest(options.verdict), {}
+    else:
+        demand_both(library, options.compare)
+        every = library.tracks()
+        first, second = (newest_by(every, name) for name in options.compare)
+        others = dict(zip(first["track_id"], first["separation_id"], strict=True))
+        frame = second[second["track_id"].isin(others)].sort_values("score", kind="stable")
+        if options.verdict is not None:
+            frame = frame[frame["verdict"] == options.verdict]
+        beside_it = {
+            track_id: _Beside(others[track_id], options.compare) for track_id in frame["track_id"]
+        }
+    if options.limit:
+        frame = frame.head(options.limit)
+    return frame.reset_index(drop=True), beside_it
+
+
+class _Beside(NamedTuple):
+    """The separation that is shown beside a track's own, and what the two are called."""
+
+    separation_id: str
+    names: tuple[str, str]
+
+
 def _default_place(library: Library) -> Path:
     return Path(library.url if library.is_local else ".") / "gallery.html"
 
@@ -160,8 +199,16 @@ def _sound(options: GalleryOptions, library: Library, expected: int) -> Sound:
 class _Work:
     """Draws the tracks of one gallery."""
 
-    def __init__(self, library: Library, sound: Sound, out: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        library: Library,
+        sound: Sound,
+        out: Path,
+        progress: Progress,
+        beside: Mapping[str, _Beside],
+    ) -> None:
         self._library = library
+        self._beside = beside
         self._sound = sound
         self._out = out
         self._folder = out.with_name(f"{out.stem}_files")
@@ -169,16 +216,16 @@ class _Work:
         self.unreadable: list[str] = []
 
     def details(self, frame: pd.DataFrame) -> list[Detail]:
-        return [self._detail(report) for report in self._reports(frame)]
+        return [self._detail(*reports) for reports in self._reports(frame)]
 
     def side_files(self, frame: pd.DataFrame) -> dict[str, str]:
         """Write a file a track; return the path of each, relative to the page, by track."""
         self._folder.mkdir(exist_ok=True)
         sides = {}
-        for report in self._reports(frame):
-            name = self._name(report)
+        for report, other in self._reports(frame):
+            name = self._name(report, other)
             if not (self._folder / name).exists():
-                _replace(self._folder / name, side_script(self._detail(report)))
+                _replace(self._folder / name, side_script(self._detail(report, other)))
             sides[report.track_id] = f"{self._folder.name}/{name}"
         self.sweep({path.rsplit("/", 1)[-1] for path in sides.values()})
         return sides
@@ -193,22 +240,34 @@ class _Work:
         if not any(self._folder.iterdir()):
             self._folder.rmdir()
 
-    def _detail(self, report: TrackReport) -> Detail:
-        return detail(report, self._library, self._sound, self._out.parent)
+    def _detail(self, report: TrackReport, other: TrackReport | None) -> Detail:
+        own = detail(report, self._library, self._sound, self._out.parent)
+        if other is None:
+            return own
+        first = detail(other, self._library, self._sound, self._out.parent)
+        names = self._beside[report.track_id].names
+        return compared((other, report), (first, own), names)
 
-    def _reports(self, frame: pd.DataFrame) -> Iterator[TrackReport]:
+    def _reports(self, frame: pd.DataFrame) -> Iterator[tuple[TrackReport, TrackReport | None]]:
+        """Yield each report, and in a comparison the one that is shown beside it."""
         keys = list(zip(frame["track_id"], frame["separation_id"], strict=True))
         for done, (track_id, separation_id) in enumerate(keys, 1):
             try:
-                yield self._library.report(track_id, separation_id)
+                report = self._library.report(track_id, separation_id)
+                beside = self._beside.get(track_id)
+                other = beside and self._library.report(track_id, beside.separation_id)
+                yield report, other or None
             except StemwrightError as error:
                 log.warning("%s", error)
                 self.unreadable.append(f"{track_id}/{separation_id}")
             self._progress(done, len(keys))
 
-    def _name(self, report: TrackReport) -> str:
-        """Name what a side file is made of: the report, the form, how it sounds."""
+    def _name(self, report: TrackReport, other: TrackReport | None) -> str:
+        """Name what a side file is made of: the reports, the form, how it sounds."""
         known = f"{_FORM} {self._sound} {report.model_dump_json()} {self._out.parent}"
+        if other is not None:
+            names = self._beside[report.track_id].names
+            known += f" {other.model_dump_json()} {' '.join(names)}"
         return hashlib.sha256(known.encode("utf-8", "backslashreplace")).hexdigest()[:16] + ".js"
 
 

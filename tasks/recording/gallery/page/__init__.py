@@ -66,6 +66,7 @@ def page(
     *,
     sound: str,
     pictured: int,
+    compared: Sequence[str] = (),
 ) -> str:
     """Return the page's HTML.
 
@@ -79,6 +80,7 @@ def page(
         sides: The paths of those that are in files beside it, by track.
         sound: How it plays: embed, link or none.
         pictured: How many tracks have pictures.
+        compared: The names of two that are compared; the rows are of the second.
     """
     script = _script()
     html: str = _template().render(
@@ -110,6 +112,7 @@ def page(
         details=details,
         sound=sound,
         pictured=pictured,
+        compared=compared,
         kbit=BIT_RATE_BPS // 1000,
         style=_asset("gallery.css"),
         script=script,

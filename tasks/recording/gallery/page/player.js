@@ -14,6 +14,9 @@ class Player {
     this.busy = false;
     this.problem = '';
     this.at = 0;
+    // Of two separations of a track one is heard; both play, so that the switch is without a gap.
+    this.version = 0;
+    this.lanes = new Map(lanes.map((lane) => [lane.name, lane]));
     const sources = new Map(lanes.filter((lane) => lane.audio).map((lane) => [lane.name, lane.audio]));
     this.names = [...sources.keys()];
     // The stems add up to the mixture: both at once would only be louder.
@@ -29,8 +32,23 @@ class Player {
     return inPage && decoded < limit ? new BufferEngine(sources) : new ElementEngine(sources);
   }
 
+  stem(name) {
+    return this.lanes.get(name).stem ?? name;
+  }
+
+  // Whether a lane is of the separation that is heard; the mixture is of both.
+  current(name) {
+    return (this.lanes.get(name).version ?? this.version) === this.version;
+  }
+
   heard(name) {
-    return this.solo.size ? this.solo.has(name) : !this.muted.has(name);
+    const stem = this.stem(name);
+    return this.current(name) && (this.solo.size ? this.solo.has(stem) : !this.muted.has(stem));
+  }
+
+  choose(version) {
+    this.version = version;
+    if (this.engine) this.apply();
   }
 
   apply() {
@@ -40,12 +58,17 @@ class Player {
 
   toggle(set, name) {
     if (!this.names.includes(name)) return;
-    if (!set.delete(name)) set.add(name);
+    const stem = this.stem(name);
+    if (set === this.solo && !this.current(name)) {
+      set.add(stem);
+      this.version = this.lanes.get(name).version;
+    } else if (!set.delete(stem)) set.add(stem);
     this.apply();
   }
 
   only(name) {
-    this.solo = new Set(this.names.includes(name) && name !== MIXTURE ? [name] : []);
+    this.solo = new Set(this.names.includes(name) && name !== MIXTURE ? [this.stem(name)] : []);
+    this.version = this.lanes.get(name)?.version ?? this.version;
     this.apply();
   }
 

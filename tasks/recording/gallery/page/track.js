@@ -22,7 +22,17 @@ class TrackView {
     });
     this.position = el('output', { class: 'position', 'aria-live': 'off' });
     this.hearing = el('span', { class: 'hearing', role: 'status' });
-    return el('div', { class: 'controls' }, this.playButton, this.position, this.hearing);
+    return el('div', { class: 'controls' }, this.playButton, this.position, this.hearing, this.versions());
+  }
+
+  // The switch between two separations of the track; what is played goes on.
+  versions() {
+    if (!this.detail.versions) return '';
+    this.choices = this.detail.versions.map((version, at) => el('button', {
+      type: 'button', 'aria-label': `Hear ${version.name}`, onclick: () => this.player.choose(at),
+    }, el('b', {}, version.name), verdictMark(version.verdict),
+    ` ${fixed(version.score, 2)} · ${fixed(version.estimated_si_sdr_db, 1, ' dB')} · ${fixed(version.separation_s, 1, ' s')}`));
+    return el('div', { class: 'versions', role: 'group', 'aria-label': 'Which separation is heard' }, ...this.choices);
   }
 
   ruler() {
@@ -48,8 +58,12 @@ class TrackView {
     if (!lane.problem) this.seekable(body);
     return el('section', { class: 'lane', 'aria-label': lane.name, 'data-lane': lane.name },
       el('div', { class: 'head' },
-        el('h3', {}, lane.name), this.facts(lane), lane.audio ? this.buttons(lane.name) : ''),
+        el('h3', {}, lane.stem ?? lane.name), this.maker(lane), this.facts(lane), lane.audio ? this.buttons(lane.name) : ''),
       body);
+  }
+
+  maker(lane) {
+    return lane.version === undefined ? '' : el('p', { class: 'maker' }, this.detail.versions[lane.version].name);
   }
 
   facts(lane) {
@@ -151,6 +165,7 @@ class TrackView {
     if (this.player.engine) {
       rows.unshift(['Space', 'play or pause'], ['← →', 'five seconds back or on'],
         ['0', 'solo the mixture'], ['1 2 …', 'solo a stem']);
+      if (this.detail.versions) rows.unshift(['X', 'hear the other separation']);
     }
     const key = ([names, does]) => el('span', {}, ...names.split(' ').map((name) => el('kbd', {}, name)), ` ${does}`);
     return el('p', { class: 'keys note' }, ...rows.map(key));
@@ -192,8 +207,10 @@ class TrackView {
 
   // Keys that work wherever the focus is on the track. True if this was one.
   key(event) {
-    const digit = /^[0-9]$/.test(event.key) ? this.detail.lanes[Number(event.key)] : null;
+    const stems = this.detail.lanes.filter((lane) => this.player.current(lane.name));
+    const digit = /^[0-9]$/.test(event.key) ? stems[Number(event.key)] : null;
     if (event.key === ' ') this.toggle();
+    else if (event.key.toLowerCase() === 'x' && this.choices) this.player.choose(1 - this.player.version);
     else if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') return this.steer(event);
     else if (digit) this.player.toggle(this.player.solo, digit.name);
     else return false;
@@ -213,20 +230,22 @@ class TrackView {
       this.playButton.classList.toggle('on', player.playing);
       this.hearing.textContent = player.problem || this.heardNow();
       for (const [name, { solo, muted }] of this.switches) {
-        solo.setAttribute('aria-pressed', player.solo.has(name));
-        muted.setAttribute('aria-pressed', player.muted.has(name));
+        solo.setAttribute('aria-pressed', player.solo.has(player.stem(name)));
+        muted.setAttribute('aria-pressed', player.muted.has(player.stem(name)));
         this.element.querySelector(`[data-lane="${CSS.escape(name)}"]`).classList.toggle('quiet', !player.heard(name));
       }
     }
+    this.choices?.forEach((button, at) => button.setAttribute('aria-pressed', at === player.version));
     this.move();
     if (player.playing && !this.frame) this.frame = requestAnimationFrame(() => this.run());
   }
 
   heardNow() {
     const heard = this.player.names.filter((name) => this.player.heard(name));
-    const stems = this.player.names.filter((name) => name !== MIXTURE);
-    if (heard.length === stems.length && !heard.includes(MIXTURE)) return 'all stems';
-    return heard.join(' + ') || 'nothing';
+    const stems = this.player.names.filter((name) => name !== MIXTURE && this.player.current(name));
+    const all = heard.length === stems.length && !heard.includes(MIXTURE);
+    const said = all ? 'all stems' : heard.map((name) => this.player.stem(name)).join(' + ') || 'nothing';
+    return this.choices ? `${said} of ${this.detail.versions[this.player.version].name}` : said;
   }
 
   run() {
