@@ -73,6 +73,7 @@ def fields_of(report: TrackReport, stem: str, ext: str) -> dict[str, str]:
     """Return what a template's fields stand for, for one stem of a track."""
     # Without tags a track is called what its file was.
     source = PurePosixPath(shown(report.source).rstrip("/").rsplit("/", 1)[-1]).stem
+    source = source.removesuffix(".stem")
     title = report.title or source or report.track_id
     return {
         "name": f"{report.artist} - {title}" if report.artist else title,
