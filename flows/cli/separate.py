@@ -61,7 +61,7 @@ def separate(
     Example: stemwright separate song.mp3 --out ~/Stems
     """
     with errors_shown(as_json):
-        export = _export_of(target, template, two_stems)
+        export = _export_of(target, template, two_stems, options.stems)
         run_and_show(options, fail_under=fail_under, as_json=as_json, export=export)
 
 
@@ -92,7 +92,7 @@ def as_document(summary: RunSummary) -> dict[str, Any]:
     return summary.model_dump(mode="json") | {"exit_code": summary.exit_code}
 
 
-def _export_of(target: Path | None, template: str, two_stems: str) -> Export | None:
+def _export_of(target: Path | None, template: str, two_stems: str, stems: str) -> Export | None:
     """What is to be exported at the end; what is wrong with it is said before the beginning."""
     from flows.cli.export import Export
     from tasks.export import ExportForm
@@ -105,7 +105,9 @@ def _export_of(target: Path | None, template: str, two_stems: str) -> Export | N
                 remedy="Name one: --out DIR.",
             )
         return None
-    return Export.of(target, template, ExportForm(two_stems=two_stems))
+    # A finished separation with more stems may be what is exported.
+    form = ExportForm(two_stems=two_stems, stems=() if two_stems else opt.listed(stems))
+    return Export.of(target, template, form)
 
 
 def _exports(summary: RunSummary, export: Export) -> Exports:

@@ -11,7 +11,7 @@ import typer
 from flows.cli import embedded
 from flows.cli.export import Export
 from flows.cli.options import RunOptions
-from flows.cli.separate import run, run_and_show
+from flows.cli.separate import run, run_and_show, separate
 from tasks.export import ExportForm
 from tests.flows.studio import run_catalog, write_track
 
@@ -76,3 +76,13 @@ def test_its_stems_are_put_where_out_says(finished: RunOptions, tmp_path: Path) 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"a [{stem}].flac" for stem in stems
     }
+
+
+def test_of_a_larger_finished_set_only_the_stems_asked_for_are_put_there(
+    finished: RunOptions, tmp_path: Path
+) -> None:
+    options = dataclasses.replace(finished, stems="bass")
+    with pytest.raises(typer.Exit) as ended:
+        separate(**vars(options), target=tmp_path / "out", as_json=True)
+    assert ended.value.exit_code == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["bass.flac"]
